@@ -1,0 +1,156 @@
+"""Sentences about a model, each with the numbers it rests on. No streamlit, no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.tuning import label_of
+from core.compression.allocate import FACTORED
+from core.compression.survey import LayerSurvey, Survey
+from core.networks.costs import QUANTITIES
+from core.networks.forms import FAMILIES, Dense
+from core.numerics.ranks import energy_rank
+
+Json = dict[str, Any]
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as text, "45 %"."""
+    return f"{100 * share:.0f}\u00a0%"
+
+
+def energy_level(layer: LayerSurvey, energy: float) -> int:
+    """Rank that keeps `energy` (0..1) of the squared Frobenius norm of the layer's matrix; 0 without a spectrum."""
+    return energy_rank(layer.spectrum.S, energy) if layer.spectrum and layer.spectrum.tail[0] > 0 else 0
+
+
+def findings(survey: Survey, energy: float) -> list[str]:
+    """What to notice first, most useful first."""
+    usable = [layer for layer in survey.layers if not layer.obstacle and layer.spectrum]
+    if not usable:
+        kinds = ", ".join(sorted({layer.view.kind for layer in survey.layers})) or "none"
+        return [
+            f"No layer here can be factorised: the kinds found are {kinds}. Linear and one- or two-dimensional "
+            "convolution layers can."
+        ]
+    found = [_headline(survey, usable, energy)]
+    quantity = "macs" if survey.dense.macs else "params"
+    biggest = max(usable, key=lambda layer: Dense().cost(layer.view).of(quantity))
+    share = Dense().cost(biggest.view).of(quantity) / max(survey.dense.of(quantity), 1)
+    words = "multiply-adds" if quantity == "macs" else "parameters"
+    rank, even = energy_level(biggest, energy), FAMILIES["lowrank"].break_even(biggest.view, quantity)
+    saves = "below" if rank <= even else "above"
+    found.append(
+        f"{biggest.view.name} holds {percent(share)} of all {words}; {percent(energy)} of its energy needs rank {rank}, "
+        f"{saves} its break-even rank {even}."
+    )
+    gentle = _gentlest(usable)
+    if gentle:
+        found.append(gentle)
+    return found
+
+
+def _headline(survey: Survey, usable: list[LayerSurvey], energy: float) -> str:
+    """How many layers keep the energy at half of their cost: of their outputs where these are known, else of their
+    weights."""
+    quantity, words = ("macs", "multiply-adds") if survey.dense.macs else ("params", "parameters")
+    kind = "output" if all(curve.output for layer in usable for curve in layer.curves) else "plain"
+    whose = "the energy of their outputs" if kind == "output" else "their energy"
+    counts = {}
+    for share in (0.25, 0.5, 0.75):
+        counts[share] = sum(1 for layer in usable if _best_energy(layer, quantity, share, kind) >= energy)
+        if 2 * counts[share] > len(usable):
+            part = {0.25: "a quarter", 0.5: "half", 0.75: "three quarters"}[share]
+            return f"{_of(counts[share], len(usable))} {percent(energy)} of {whose} in {part} of their {words}, predicted."
+    if counts[0.75]:
+        return f"{_of(counts[0.75], len(usable))} {percent(energy)} of {whose} in three quarters of their {words}."
+    return f"No layer keeps {percent(energy)} of {whose} in three quarters of its {words}: this model is full."
+
+
+def _best_energy(layer: LayerSurvey, quantity: str, share: float, kind: str) -> float:
+    """Most energy any low-rank form keeps within a share of the layer's dense cost, predicted, in [0, 1]."""
+    dense, best = Dense().cost(layer.view).of(quantity), 0.0
+    for curve in layer.curves:
+        if curve.family not in FACTORED:
+            continue
+        for level in reversed(curve.at):
+            if FAMILIES[curve.family].make(level, layer.view).cost(layer.view).of(quantity) <= share * dense:
+                best = max(best, 1.0 - min(curve.error(level, kind), 1.0) ** 2)
+                break
+    return best
+
+
+def _gentlest(usable: list[LayerSurvey]) -> str:
+    """Where looking at inputs changes the picture most, from the calibrated curves."""
+    best: tuple[float, LayerSurvey, float, float, int] | None = None
+    for layer in usable:
+        curve = layer.curve("lowrank")
+        if curve is None or not curve.output:
+            continue
+        level = max(1, FAMILIES["lowrank"].full(layer.view) // 2)
+        plain, output = curve.error(level, "plain"), curve.error(level, "output")
+        if best is None or plain - output > best[0]:
+            best = (plain - output, layer, plain, output, level)
+    if best is None:
+        return ""
+    _, layer, plain, output, level = best
+    return (
+        f"{layer.view.name} at rank {level} loses {percent(plain)} of its weights but only {percent(output)} of its outputs on real "
+        "inputs (predicted): that gap is what label-free repair uses."
+    )
+
+
+def strip(survey: Survey, energy: float) -> Json:
+    """The Overview strip: each layer filled to the rank that keeps `energy`, as data of the canvas component."""
+    layers = []
+    for layer in survey.layers:
+        view = layer.view
+        curve = layer.curve("lowrank") if not layer.obstacle else None
+        dense = Dense().cost(view)
+        three = [dense.of(q) for q in QUANTITIES]
+        families = []
+        if curve is not None and layer.spectrum is not None:
+            family = FAMILIES["lowrank"]
+            one, two = (family.make(r, view).cost(view) for r in (1, 2))
+            slope = [two.of(q) - one.of(q) for q in QUANTITIES]
+            families = [
+                {
+                    "id": "lowrank",
+                    "label": label_of("lowrank", view),
+                    "unit": "rank",
+                    "full": layer.spectrum.k,
+                    "base": [one.of(q) - s for q, s in zip(QUANTITIES, slope, strict=True)],
+                    "slope": slope,
+                    "even": [family.break_even(view, q) for q in QUANTITIES],
+                    "at": [1, layer.spectrum.k],
+                    "plain": [round(layer.spectrum.error(1), 5), 0.0],
+                    "output": None,
+                    "S": None,
+                }
+            ]
+        layers.append(
+            {
+                "name": view.name,
+                "label": view.name,
+                "obstacle": layer.obstacle or ("" if families else "it has no spectrum"),
+                "locked": False,
+                "dense": three,
+                "family": 0 if families else -1,
+                "level": max(energy_level(layer, energy), 1),
+                "families": families,
+            }
+        )
+    return {
+        "view": "strip",
+        "mode": "rank",
+        "quantity": "macs" if survey.dense.macs else "params",
+        "layers": layers,
+        "other": [0, 0, 0],
+        "path": None,
+        "dial": 1.0,
+        "filename": f"{survey.model.name}-layers.png",
+    }
+
+
+def _of(some: int, all_: int) -> str:
+    return f"{some} of {all_} compressible layers keep" if all_ != 1 else "The one compressible layer keeps"

@@ -1,0 +1,18 @@
+"""How fast do these layers decay, and is that signal or noise?"""
+
+import streamlit as st
+
+from app import frame, spectra_details, spectra_panels
+
+found = frame.begin("How fast do these layers decay?")
+if found is None:
+    st.stop()
+assert found is not None
+
+left, right = st.columns([5, 4], gap="medium")
+with left:
+    spectra_panels.plot(found)
+with right:
+    spectra_panels.table(found)
+st.divider()
+spectra_details.below(found)

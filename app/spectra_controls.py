@@ -1,0 +1,137 @@
+"""The inputs of the spectra plot, as plain values, and what they have in common with the rest of the page."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import references, services, spectra_rows, state, widgets
+from app.figures.spectra_view import SpectraView
+from app.glossary import help_text
+from core.compression.survey import LayerSurvey, Survey
+
+PLOT, TABLE, BELOW = "spectra-plot", "spectra-table", "spectra-below"
+"""Keys of the page's three fragments."""
+
+ENERGIES = {80: "80 %", 90: "90 %", 95: "95 %", 99: "99 %"}
+QUANTITIES = {"S": "Singular values", "energy": "Energy kept", "error": "Error"}
+AXES = {"log": "Logarithmic", "linear": "Linear"}
+
+
+def shown(survey: Survey) -> list[LayerSurvey]:
+    """Layers that the table shows under its filters."""
+    return spectra_rows.filtered(survey, state.value("spectra-kinds") or (), state.value("spectra-search") or "")
+
+
+def matrix_in_hand(survey: Survey) -> str:
+    """The matrix whose spectra are drawn."""
+    known = spectra_rows.matrices(survey)
+    wanted = state.value("spectra-matrix")
+    return wanted if wanted in known else next(iter(known))
+
+
+def redraw(*parts: str) -> None:
+    """In a callback: runs these fragments instead of the page."""
+    st.rerun(list(parts))
+
+
+def walk(survey: Survey) -> None:
+    """The energy that is marked, and buttons to the previous and the next layer."""
+
+    def step(by: int) -> None:
+        now = state.get()
+        names = [layer.view.name for layer in shown(survey)]
+        selected, primary = spectra_rows.stepped(now.selected, now.primary, names, by)
+        state.put(selected=selected, primary=primary)
+        redraw(PLOT, TABLE, BELOW)
+
+    def mark(energy: int) -> None:
+        state.put(energy=energy)
+        redraw(PLOT, TABLE)
+
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        widgets.choice("Energy marked", ENERGIES, "spectra-energy", value=state.get().energy, term="energy", then=mark)
+        for key, by, label, icon in (("k", -1, "Previous layer", "upward"), ("j", 1, "Next layer", "downward")):
+            st.button(
+                label,
+                icon=f":material/arrow_{icon}:",
+                shortcut=key,
+                key=f"spectra-{key}",
+                help=f"Key {key}. With two or more layers ticked it moves among them.",
+                on_click=step,
+                args=(by,),
+            )
+
+
+def drawn(survey: Survey, longest: int) -> tuple[SpectraView, str, Survey | None]:
+    """What is plotted, the kind of reference, and the other checkpoint if that is the reference. longest: spectrum."""
+    known = spectra_rows.matrices(survey)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        quantity = widgets.choice("Shown", QUANTITIES, "spectra-quantity", term="singular value")
+        with st.popover("Axes", icon=":material/straighten:", key="spectra-axes"):
+            axes = _axes(longest)
+        st.selectbox(
+            "Matrix",
+            list(known),
+            format_func=known.__getitem__,
+            key="spectra-matrix",
+            persist_state="session",
+            help=help_text("whitened spectrum" if "whitened" in known else "plain spectrum"),
+            width=190,
+            on_change=lambda: redraw(PLOT, BELOW),
+        )
+        kind = st.selectbox(
+            "Compared with",
+            list(references.KINDS),
+            format_func=references.KINDS.__getitem__,
+            key="spectra-reference",
+            persist_state="session",
+            help=help_text("reference spectrum"),
+            width=220,
+        )
+        twin = _twin(survey) if kind == "twin" else None
+    normalise, log_x, (first, last), every = axes
+    view = SpectraView(
+        quantity=quantity,
+        normalise=normalise,
+        log_x=log_x,
+        index_range=None if (first, last) == (1, longest) else (min(first, longest - 1), last),
+        **({"points": None} if every else {}),
+    )
+    return view, kind, twin
+
+
+def _axes(longest: int) -> tuple[bool, bool, tuple[int, int], bool]:
+    """Normalised, logarithmic index, first and last index, every point: what one sets once."""
+    normalise = st.toggle(
+        "Every line over its own largest value",
+        True,
+        key="spectra-normalise",
+        persist_state="session",
+        help="On, to compare shapes. Off, singular values are in the units of the weights.",
+    )
+    scale = widgets.choice("Index axis", AXES, "spectra-x")
+    indices = (1, longest)
+    if longest > 2:
+        key = f"spectra-range-{longest}"
+        indices = st.slider("Indices shown", 1, longest, (1, longest), key=key, persist_state="session")
+    every = st.toggle(
+        "Draw every point", key="spectra-all", persist_state="session", help="Long spectra are thinned otherwise."
+    )
+    return normalise, scale == "log", indices, every
+
+
+def _twin(survey: Survey) -> Survey | None:
+    """Another checkpoint with layers of the same names and shapes: an embedded demo or one this tab has opened."""
+    demos = [made for name in services.demos() if (made := services.survey(name)) is not None]
+    others = {
+        found.model.digest: found
+        for found in (*demos, *state.opened())
+        if found.model.digest != survey.model.digest and references.alike(survey, found)
+    }
+    if not others:
+        st.markdown("No other open model has layers of these names and shapes: open one, then come back.")
+        return None
+    name = st.selectbox(
+        "Checkpoint", list(others), format_func=lambda name: others[name].model.name, key="spectra-twin", width=200
+    )
+    return others.get(name)

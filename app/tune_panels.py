@@ -1,0 +1,284 @@
+"""The parts of the Tune page: controls, the bars with their totals, and the panels below. Wiring only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from app import frame, services, state, tuning
+from app.components import last_message, rank_bars, share_percent, unseen
+from app.glossary import help_text
+from core.catalogue import ALLOCATORS
+from core.compression.allocate import Rules
+from core.compression.plans import Plan
+from core.compression.survey import Survey
+from core.errors import InputError
+
+AT_ONCE = 1_000_000
+"""Dense MACs up to which a plan is measured without being asked (chosen: about a second with its repair)."""
+
+QUANTITY_WORDS = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
+MODE_WORDS = {"rank": "Rank", "sparsity": "Sparsity"}
+
+
+@st.fragment
+def tune(survey: Survey) -> None:
+    """All of it in one fragment: a message of the component reruns this and nothing else of the page."""
+    _controls(survey)
+    _hero(survey)
+    _details(survey, state.get())
+
+
+def _controls(survey: Survey) -> None:
+    """One row: what to turn, in which unit, the solver, undo, redo, pin."""
+    now = state.get()
+    quantities = [q for q in QUANTITY_WORDS if survey.dense.of(q)]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.segmented_control(
+            "Turn",
+            list(MODE_WORDS),
+            default=now.mode,
+            format_func=MODE_WORDS.__getitem__,
+            key="tune-mode",
+            on_change=state.changed("tune-mode", lambda value: _set(mode=value or "rank")),
+            help=help_text("form"),
+        )
+        st.segmented_control(
+            "Counted in",
+            quantities,
+            default=now.quantity if now.quantity in quantities else quantities[0],
+            format_func=QUANTITY_WORDS.__getitem__,
+            key="tune-quantity",
+            on_change=state.changed("tune-quantity", lambda value: _set(quantity=value or quantities[0])),
+            help=help_text("MACs"),
+        )
+        with st.popover("Budget solver", icon=":material/calculate:"):
+            _solver(survey)
+        st.button("Undo", icon=":material/undo:", shortcut="u", on_click=state.undo, disabled=not state.can_undo())
+        st.button("Redo", icon=":material/redo:", shortcut="y", on_click=state.redo, disabled=not state.can_redo())
+        pinned = now.pinned is not None
+        st.button(
+            "Unpin" if pinned else "Pin",
+            icon=":material/push_pin:",
+            shortcut="p",
+            on_click=lambda: state.put(pinned=None if pinned else now.plan),
+            help="Keep the plan in hand as the reference that every number is compared with.",
+        )
+        st.button(
+            "All dense",
+            icon=":material/restart_alt:",
+            on_click=lambda: state.change_plan(Plan(survey.model)),
+            help="Start again from the model as it is; Undo brings the plan back.",
+        )
+    if survey.runnable and not survey.calibration:
+        _calibration(survey)
+    elif not survey.runnable:
+        st.caption("Weights only: errors are of weights, MACs, accuracy and latency need a network that can be run.")
+
+
+def _hero(survey: Survey) -> None:
+    """The bars, the four numbers, and what was measured."""
+    now = state.get()
+    plan = now.plan or Plan(survey.model)
+    mode, locked = now.mode, now.locked
+    quantity = now.quantity if survey.dense.of(now.quantity) else "params"
+    name = services.dial_name(survey, plan, mode, locked)
+    data = {
+        "view": "tune",
+        "mode": mode,
+        "quantity": quantity,
+        "layers": tuning.bars(survey, plan, mode, locked),
+        "other": tuning.other_cost(survey),
+        "path": services.dial(survey, plan, name, quantity, mode, locked),
+        "dial": now.dial,
+        "primary": now.primary,
+        "revision": state.revision(),
+        "scale": 1.3 if state.teaching() else 1.0,
+        "filename": f"{survey.model.name}-tune.png",
+    }
+    rank_bars(data, key="bars", height=360, on_change=_heard(survey, data["path"]))
+    _numbers(survey, plan, quantity)
+
+
+def _heard(survey: Survey, path: Any) -> Any:
+    """Acts on every message of the component that was not acted on yet."""
+
+    def act() -> None:
+        for message in unseen(last_message("bars"), state.seen()):
+            state.seen(message["seq"])
+            now = state.get()
+            plan = now.plan or Plan(survey.model)
+            if message["kind"] == "edit":
+                state.put(primary=message["layer"])
+                new = tuning.edited(survey, plan, message["layer"], message["family"], message["level"], now.mode)
+                state.change_plan(new, from_component=True)
+            elif message["kind"] == "dial":
+                stop = min(range(len(path["keep"])), key=lambda i: abs(path["keep"][i] - message["keep"]))
+                state.put(dial=path["keep"][stop])
+                new = tuning.with_choice(survey, plan, path["choice"][stop], now.mode, now.locked)
+                state.change_plan(new, from_component=True)
+            elif message["kind"] == "lock":
+                others = tuple(name for name in now.locked if name != message["layer"])
+                state.put(primary=message["layer"], locked=(*others, message["layer"]) if message["locked"] else others)
+            else:
+                state.put(primary=message["layer"])
+
+    return act
+
+
+def _numbers(survey: Survey, plan: Plan, quantity: str) -> None:
+    """Parameters, MACs, energy, accuracy; each against the pinned plan if there is one."""
+    now = state.get()
+    cost = tuning.effective_cost(survey, plan, quantity)
+    pinned = tuning.effective_cost(survey, now.pinned, quantity) if now.pinned else None
+    columns = st.columns(4)
+    for column, kind, label, term in (
+        (columns[0], "params", "Parameters kept", "parameters"),
+        (columns[1], "macs", "MACs kept", "MACs"),
+    ):
+        share = share_percent(cost.of(kind), survey.dense.of(kind))
+        against = None
+        if pinned is not None and survey.dense.of(kind):
+            against = f"{100 * (cost.of(kind) - pinned.of(kind)) / survey.dense.of(kind):+.1f} points against pinned"
+        column.metric(label, share, against, delta_color="inverse", help=help_text(term), border=True)
+    energy = tuning.energy_kept(survey, plan)
+    columns[2].metric("Energy kept, predicted", frame.percent(energy), help=help_text("energy"), border=True)
+    with columns[3]:
+        _accuracy(survey, plan)
+    more = tuning.costs_more(survey, plan, quantity)
+    if more:
+        named = ", ".join(frame.literal(name) for name in more[:3]) + (" and others" if len(more) > 3 else "")
+        st.warning(
+            f"{len(more)} layer{'s' if len(more) > 1 else ''} past break-even ({named}): dense is cheaper and exact there, "
+            f"so {'they count' if len(more) > 1 else 'it counts'} as dense above. Lower the bar, or make it dense.",
+            icon=":material/warning:",
+        )
+
+
+def _accuracy(survey: Survey, plan: Plan) -> None:
+    """The measured accuracy, "measuring" while a job runs, or "not measured" with its button."""
+    now = state.get()
+    if not survey.runnable:
+        st.metric("Accuracy", "cannot be run", help=survey.reason, border=True)
+        return
+    if not plan.layers:
+        st.metric("Accuracy, dense", *frame.accuracy_words(survey.accuracy), delta_color="off", border=True)
+        return
+    found = services.evaluation(now.model, plan, now.data)
+    if found is None and survey.dense.macs <= AT_ONCE * 2 and now.data == "digits":
+        services.withdraw(state.job("measure"))
+        job = services.submit("evaluate", now.model, **services.evaluation_request(plan, now.data, False))
+        state.job("measure", job.id)
+    job = services.job(state.job("measure"))
+    if found is None and job is not None and not job.over:
+        frame.watch(job, "Accuracy")
+    else:
+        if found is None and job is not None and job.state == "failed":
+            state.notice(job.error)
+            state.job("measure", "")
+        text, conditions = frame.accuracy_words(frame.measurement(found["compressed"]) if found else None)
+        st.metric(
+            "Accuracy, measured" if found else "Accuracy",
+            text,
+            conditions or "press Measure",
+            delta_color="off",
+            delta_arrow="off",
+            help=help_text("accuracy"),
+            border=True,
+        )
+
+
+def _details(survey: Survey, now: state.Selection) -> None:
+    """Everything that is looked at after the drag: measured numbers, the typed editor, the layer in hand."""
+    from app import tune_details
+
+    plan = now.plan or Plan(survey.model)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if survey.runnable:
+            if st.button(
+                "Measure accuracy and latency",
+                icon=":material/play_arrow:",
+                type="primary",
+                shortcut="e",
+                disabled=not plan.layers,
+                help="Applies the plan with its repair, measures accuracy after every step, and times it against dense.",
+            ):
+                try:
+                    job = services.submit("evaluate", now.model, **services.evaluation_request(plan, now.data, True))
+                    state.job("full", job.id)
+                except InputError as error:
+                    state.notice(str(error))
+        view = st.segmented_control(
+            "Below",
+            ("Before and after", "Layer in hand", "Edit as a table"),
+            default="Before and after",
+            label_visibility="collapsed",
+            key="tune-below",
+        )
+    job = services.job(state.job("full"))
+    if job is not None and not job.over:
+        frame.follow(job, "Measuring", lambda _: None)
+    elif job is not None and job.state == "failed":
+        state.job("full", "")
+        state.notice(job.error)
+        st.rerun()
+    if view == "Layer in hand":
+        tune_details.layer_in_hand(survey, plan, now)
+    elif view == "Edit as a table":
+        tune_details.editor(survey, plan, now)
+    else:
+        tune_details.before_and_after(survey, plan, now)
+
+
+def _solver(survey: Survey) -> None:
+    """Target, method and rules; the outcome with its remedy."""
+    now = state.get()
+    with st.form("solver", border=False):
+        keep = st.slider("Keep", 5, 100, 50, 1, format="%d %%", help=help_text("kept fraction"))
+        labels = {row.name: row.label for row in ALLOCATORS}
+        method = st.selectbox("Method", list(labels), format_func=labels.__getitem__, help=help_text("budget"))
+        multiple = st.selectbox("Ranks are multiples of", (1, 2, 4, 8, 16), help="8 suits tensor cores.")
+        floor = st.slider("Least share of every layer", 0, 50, 0, 5, format="%d %%", help="A floor under each layer.")
+        pressed = st.form_submit_button("Choose ranks", type="primary")
+    st.caption(f"Of the {QUANTITY_WORDS[now.quantity]}. Locked layers keep their form. Predicted, not measured.")
+    if not pressed:
+        return
+    plan = now.plan or Plan(survey.model)
+    rules = Rules(
+        pins={name: plan.form(name) for name in now.locked},
+        floors={view.name: floor / 100 for view in survey.views} if floor else {},
+        multiple=multiple,
+        families=tuning.MODES[now.mode],
+    )
+    made = services.solve(survey, now.quantity, keep / 100, method, rules)
+    state.change_plan(made.plan)
+    if made.outcome != "OK":
+        state.notice(made.remedy)
+    state.put(dial=keep / 100)
+    st.rerun()
+
+
+def _calibration(survey: Survey) -> None:
+    """Offers to look at real inputs, which is what whitened errors and damage come from."""
+    now = state.get()
+    job = services.job(state.job("calibrate"))
+    if job is not None:
+        frame.follow(job, "Calibrating", lambda made: services.learn(now.model, made["survey"], now.data))
+        if not job.over:
+            return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            "Errors shown are of weights. **Calibrate** on 1,000 training inputs (no labels) to predict errors of outputs."
+        )
+        if st.button("Calibrate", icon=":material/science:"):
+            try:
+                state.job("calibrate", services.submit("calibrate", now.model, data=services.path_of(now.data)).id)
+                st.rerun()
+            except InputError as error:
+                state.notice(str(error))
+
+
+def _set(**changes: Any) -> None:
+    state.put(**changes)
+    state.bump()

@@ -1,0 +1,246 @@
+"""What the Tune page computes between a survey and the component: choices as plain numbers. No streamlit, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from core.compression.allocate import FACTORED, Rules, path
+from core.compression.plans import LayerPlan, Plan, plan_cost
+from core.compression.survey import LayerSurvey, Survey
+from core.networks.costs import QUANTITIES, Cost
+from core.networks.forms import FAMILIES, Dense, Form
+from core.networks.views import LINEAR, LayerView
+
+Json = dict[str, Any]
+
+MODES = {"rank": FACTORED, "sparsity": ("sparse", "sparse24", "filters")}
+STOPS = tuple(round(0.05 + 0.01 * i, 2) for i in range(96))
+"""Kept fractions the dial can stop at."""
+
+FEWER_STOPS = tuple(round(0.05 + 0.05 * i, 2) for i in range(20))
+MANY_LAYERS = 80
+"""Above this many layers the dial has `FEWER_STOPS`, which keeps a message under 100 KiB (chosen)."""
+
+KNOTS = 33
+"""Levels of a curve sent to the browser at most; between them it draws straight lines."""
+
+
+def families_of(layer: LayerSurvey, mode: str, form: Form) -> list[str]:
+    """Families a layer offers in a mode, and the one it has."""
+    found = [curve.family for curve in layer.curves if curve.family in MODES[mode]]
+    return found if isinstance(form, Dense) or form.family in found else [*found, form.family]
+
+
+def label_of(family: str, view: LayerView) -> str:
+    """What to call a family on this layer: a linear layer has no kernel to speak of."""
+    return "low-rank (two factors)" if family == "lowrank" and view.kind in LINEAR else FAMILIES[family].label
+
+
+def bars(survey: Survey, plan: Plan, mode: str, locked: Sequence[str]) -> list[Json]:
+    """Every layer as the component wants it."""
+    forms = {entry.layer: entry.form for entry in plan.layers}
+    made = []
+    for layer in survey.layers:
+        view = layer.view
+        form = forms.get(view.name, Dense())
+        offered = [] if layer.obstacle else families_of(layer, mode, form)
+        dense = Dense().cost(view)
+        index = offered.index(form.family) if form.family in offered else -1
+        made.append(
+            {
+                "name": view.name,
+                "label": view.name,
+                "obstacle": layer.obstacle,
+                "locked": view.name in locked,
+                "dense": _three(dense),
+                "family": index,
+                "level": FAMILIES[offered[index]].level(form, view) if index >= 0 else 1,
+                "families": [_family(layer, family) for family in offered],
+            }
+        )
+    return made
+
+
+def other_cost(survey: Survey) -> list[int]:
+    """What no bar shows: the rest of the network, less what tied layers count twice."""
+    shown = [Dense().cost(view) for view in survey.views]
+    return [survey.dense.of(q) - sum(cost.of(q) for cost in shown) for q in QUANTITIES]
+
+
+def dial_path(survey: Survey, quantity: str, mode: str, plan: Plan, locked: Sequence[str]) -> Json:
+    """What the greedy allocator chooses at every stop of the dial; locked layers keep their form."""
+    stops = STOPS if len(survey.layers) <= MANY_LAYERS else FEWER_STOPS
+    rules = Rules(pins={name: plan.form(name) for name in locked}, families=MODES[mode])
+    choice = []
+    for made in path(survey, quantity, stops, rules):
+        forms = {entry.layer: entry.form for entry in made.plan.layers}
+        row = []
+        for layer in survey.layers:
+            form = forms.get(layer.view.name, Dense())
+            offered = [] if layer.obstacle else families_of(layer, mode, plan.form(layer.view.name))
+            if form.family in offered:
+                row.append([offered.index(form.family), FAMILIES[form.family].level(form, layer.view)])
+            else:
+                row.append([-1, 1])
+        choice.append(row)
+    return {"keep": list(stops), "choice": choice}
+
+
+def edited(survey: Survey, plan: Plan, layer: str, family: int | str, level: int, mode: str) -> Plan:
+    """The plan with one layer at a level of a family: an index into what the layer offers, or an id; -1 is dense.
+
+    A name, family or level that the layer does not have leaves the plan as it was."""
+    known = {entry.view.name: entry for entry in survey.layers}
+    if layer not in known or known[layer].obstacle:
+        return plan
+    view = known[layer].view
+    offered = families_of(known[layer], mode, plan.form(layer))
+    if family == -1 or family == "dense":
+        return plan.with_form(layer, Dense())
+    name = offered[family] if isinstance(family, int) and 0 <= family < len(offered) else family
+    if not isinstance(name, str) or name not in FAMILIES or known[layer].curve(name) is None:
+        return plan
+    full = FAMILIES[name].full(view)
+    return plan.with_form(layer, FAMILIES[name].make(max(1, min(int(level), full)), view))
+
+
+def with_choice(survey: Survey, plan: Plan, row: Sequence[Sequence[int]], mode: str, locked: Sequence[str]) -> Plan:
+    """The plan with every unlocked layer as one stop of the dial has it."""
+    forms: dict[str, Form] = {}
+    for layer, (family, level) in zip(survey.layers, row, strict=True):
+        name = layer.view.name
+        if layer.obstacle or name in locked:
+            forms[name] = plan.form(name)
+        elif family < 0:
+            forms[name] = Dense()
+        else:
+            id = families_of(layer, mode, plan.form(name))[family]
+            forms[name] = FAMILIES[id].make(level, layer.view)
+    entries = tuple(LayerPlan(n, f) for n, f in forms.items() if not isinstance(f, Dense))
+    return replace(plan, layers=entries)
+
+
+def similar(survey: Survey, plan: Plan, layer: str) -> Plan:
+    """The plan with the form of `layer` given to every layer of the same kind, shape and stride."""
+    model = survey.layer(layer).view
+    for other in survey.layers:
+        view = other.view
+        same = (view.kind, view.m, view.n, view.kernel, view.stride) == (
+            model.kind, model.m, model.n, model.kernel, model.stride
+        )  # fmt: skip
+        if same and not other.obstacle:
+            plan = plan.with_form(view.name, plan.form(layer))
+    return plan
+
+
+def energy_kept(survey: Survey, plan: Plan) -> float:
+    """Share of the squared Frobenius norm of all weights that the plan's truncations keep, in [0, 1]; predicted."""
+    whole = kept = 0.0
+    for layer in survey.layers:
+        if layer.spectrum is None:
+            continue
+        size = layer.spectrum.tail[0] ** 2
+        form = plan.form(layer.view.name)
+        lost = 0.0 if isinstance(form, Dense) else layer.predicted(form, "plain")
+        whole, kept = whole + size, kept + size * (1.0 - min(lost, 1.0) ** 2)
+    return kept / whole if whole else 1.0
+
+
+def costs_more(survey: Survey, plan: Plan, quantity: str) -> list[str]:
+    """Layers whose form costs at least as much as leaving them dense."""
+    found = []
+    for entry in plan.layers:
+        view = survey.layer(entry.layer).view
+        if entry.form.cost(view).of(quantity) >= Dense().cost(view).of(quantity):
+            found.append(entry.layer)
+    return found
+
+
+def effective_cost(survey: Survey, plan: Plan, quantity: str) -> Cost:
+    """Cost of the plan with every layer that would cost more than dense counted as dense, as the bars show it."""
+    for name in costs_more(survey, plan, quantity):
+        plan = plan.with_form(name, Dense())
+    return plan_cost(plan, survey.views, survey.rest)
+
+
+def table(survey: Survey, plan: Plan, locked: Sequence[str], quantity: str) -> dict[str, list[Any]]:
+    """One row a layer for the typed editor and its CSV."""
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in (
+            "layer",
+            "shape",
+            "form",
+            "level",
+            "of",
+            "break-even",
+            f"{quantity} kept",
+            "weight error",
+            "output error",
+            "locked",
+            "why not",
+        )
+    }
+    for layer in survey.layers:
+        view, form = layer.view, plan.form(layer.view.name)
+        dense = isinstance(form, Dense)
+        family = None if dense else FAMILIES[form.family]
+        whole = Dense().cost(view).of(quantity)
+        curve = layer.curve(form.family) if not dense else None
+        row = (
+            view.name,
+            view.shape_text,
+            "dense" if family is None else label_of(family.id, view),
+            None if family is None else family.level(form, view),
+            None if family is None else family.full(view),
+            None if family is None else family.break_even(view, quantity),
+            form.cost(view).of(quantity) / whole if whole else None,
+            0.0 if family is None else layer.predicted(form, "plain"),
+            0.0 if family is None else layer.predicted(form, "output") if curve and curve.output else None,
+            view.name in locked,
+            layer.obstacle,
+        )
+        for column, value in zip(columns, row, strict=True):
+            columns[column].append(value)
+    return columns
+
+
+def _family(layer: LayerSurvey, id: str) -> Json:
+    family, view = FAMILIES[id], layer.view
+    curve = layer.curve(id)
+    assert curve is not None
+    full = 100 if id == "sparse24" else family.full(view)
+    fixed: Json = {"id": id, "label": label_of(id, view), "unit": family.unit, "full": full}
+    fixed["even"] = [family.break_even(view, quantity) for quantity in QUANTITIES]
+    if family.unfolding:
+        one, two = (_three(family.make(level, view).cost(view)) for level in (1, 2))
+        slope = [b - a for a, b in zip(one, two, strict=True)]
+        fixed |= {"slope": slope, "base": [a - s for a, s in zip(one, slope, strict=True)]}
+    else:
+        fixed["cost"] = [_three(family.make(level, view).cost(view)) for level in range(1, full + 1)]
+    at = list(curve.at) if id != "sparse24" else [1, 100]
+    keep = (
+        list(range(len(at)))
+        if len(at) <= KNOTS
+        else sorted({round(i * (len(at) - 1) / (KNOTS - 1)) for i in range(KNOTS)})
+    )
+    spectrum = dict(layer.spectra).get(family.unfolding) if family.unfolding else None
+    first = spectrum.S[0] if spectrum and spectrum.S and spectrum.S[0] > 0 else 0.0
+    last = len(curve.at) - 1
+    return fixed | {
+        "at": [at[i] for i in keep],
+        "plain": [round(curve.plain[min(i, last)], 5) for i in keep],
+        "output": [round(curve.output[min(i, last)], 5) for i in keep] if curve.output else None,
+        "S": [float(f"{spectrum.S[at[i] - 1] / first:.4g}") for i in keep] if spectrum and first else None,
+    }
+
+
+def _three(cost: Cost) -> list[int]:
+    return [cost.params, cost.macs, cost.bytes]
+
+
+def rows_as_dicts(columns: Mapping[str, Sequence[Any]]) -> list[Json]:
+    """Columns as one mapping a row."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

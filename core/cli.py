@@ -1,0 +1,282 @@
+"""The command line. JSON (with --json) or a table on standard output, progress on standard error, exit code 2 and one
+sentence on bad input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from core import journeys
+from core.compression.allocate import METHODS, Budget, Rules, allocate
+from core.compression.plans import STEPS, Plan, Repair, plan_cost
+from core.errors import InputError, RankscopeError
+from core.networks.costs import QUANTITIES
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Rankscope without a browser.")
+out, err = Console(), Console(stderr=True)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="a demo's name, or a path to a checkpoint")]
+ArchOption = Annotated[str, typer.Option("--arch", help="the network to build, instead of recognising it: resnet20, mlp:64-32-10")]
+CodeOption = Annotated[str, typer.Option("--model", help="your own network, file.py:function; this runs that file")]
+DataOption = Annotated[str, typer.Option("--data", help="digits, or a path to data")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
+
+
+@app.command()
+def spectra(model: Model, arch: ArchOption = "", code: CodeOption = "", as_json: JsonOption = False) -> None:
+    """Every layer: shape, cost, spectrum, diagnostics, and whether it can be compressed."""
+    opened = journeys.open_network(model, arch, code)
+    with _progress() as progress:
+        survey = journeys.survey_of(opened, progress)
+    if as_json:
+        return _print_json(journeys.summary(survey))
+    table = Table("layer", "kind", "shape", "params", "MACs", "stable rank", "entropy rank", "alpha", "compressible")
+    for layer in survey.layers:
+        view, d = layer.view, layer.diagnostics
+        alpha = f"{d.alpha:.2f}" if d and d.alpha else "-"
+        numbers = (f"{d.stable_rank:.1f}", f"{d.entropy_rank:.1f}") if d else ("-", "-")
+        macs = f"{view.size * view.positions:,}" if view.positions else "unknown"
+        table.add_row(view.name, view.kind, view.shape_text, f"{view.size:,}", macs, *numbers, alpha, layer.obstacle or "yes")
+    out.print(table)
+    for line in (*survey.notes, *survey.rest_lines, survey.reason):
+        if line:
+            out.print(line, markup=False)
+
+
+@app.command()
+def rules(
+    model: Model,
+    layer: Annotated[str, typer.Option("--layer", help="name of a layer")],
+    arch: ArchOption = "",
+    code: CodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """What every rank rule says of one layer."""
+    from core.catalogue import rank_marks
+
+    opened = journeys.open_network(model, arch, code)
+    survey = journeys.survey_of(opened)
+    names = [entry.view.name for entry in survey.layers]
+    if layer not in names:
+        raise InputError(f"{opened.ref.name} has no layer {layer!r}; it has {', '.join(names[:6])} and so on.")
+    found = survey.layer(layer).spectrum
+    if found is None:
+        raise InputError(f"The weight of {layer!r} holds NaN or infinite values, so no rule applies; choose another layer.")
+    marks = rank_marks(found)
+    if as_json:
+        return _print_json({"layer": layer, "m": found.m, "n": found.n, "rules": [asdict(mark) for mark in marks]})
+    table = Table("rule", "rank", f"of {found.k}", "source")
+    for mark in marks:
+        table.add_row(mark.label, str(mark.rank), f"{mark.rank / found.k:.0%}", mark.source)
+    out.print(table)
+
+
+@app.command()
+def plan(
+    model: Model,
+    keep: Annotated[float, typer.Option(min=0.0, max=1.0, help="fraction of the dense cost to keep")],
+    quantity: Annotated[str, typer.Option(help=" or ".join(QUANTITIES))] = "macs",
+    data: DataOption = "",
+    method: Annotated[str, typer.Option(help=" or ".join(METHODS))] = "exact",
+    multiple: Annotated[int, typer.Option(min=1, help="ranks are multiples of this")] = 1,
+    families: Annotated[str, typer.Option(help="comma-separated families of forms that may be used")] = "",
+    steps: Annotated[str, typer.Option("--repair", help=f"steps of {', '.join(STEPS)}, or none")] = ",".join(STEPS),
+    samples: Annotated[int, typer.Option(min=1, help="training inputs to calibrate on, no labels")] = 1000,
+    seed: Annotated[int, typer.Option(help="of the draw of calibration inputs")] = 0,
+    out_file: Annotated[Path | None, typer.Option("--out", help="where to write the plan as JSON")] = None,
+    arch: ArchOption = "",
+    code: CodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Choose forms and ranks under a budget. With --data, by output errors and damage measured on training inputs."""
+    from core.networks.forms import FAMILIES
+
+    opened = journeys.open_network(model, arch, code)
+    _one_of("--quantity", quantity, QUANTITIES)
+    _one_of("--method", method, METHODS)
+    chosen = tuple(filter(None, families.split(","))) or Rules().families
+    for family in chosen:
+        _one_of("--families", family, tuple(FAMILIES))
+    wanted = () if steps in ("", "none") else tuple(steps.split(","))
+    for step in wanted:
+        _one_of("--repair", step, STEPS)
+    with _progress() as progress:
+        if data:
+            from core.training.data import open_data
+
+            survey = journeys.calibrated_survey(opened, open_data(data), samples, seed, progress)
+        else:
+            survey = journeys.survey_of(opened, progress)
+    if quantity == "macs" and not survey.dense.macs:
+        raise InputError(f"{opened.ref.name} cannot be run, so its MACs are unknown; choose --quantity params or bytes.")
+    repair = Repair(tuple(s for s in STEPS if s in wanted) if survey.runnable else (), samples, seed)
+    made = allocate(survey, Budget.keep(survey, keep, quantity), method, Rules(multiple=multiple, families=chosen), repair)
+    if out_file is not None:
+        _write(out_file, made.plan.to_json() + "\n")
+    kept = {q: made.cost.of(q) / max(survey.dense.of(q), 1) for q in QUANTITIES}
+    content = {
+        "outcome": made.outcome,
+        "remedy": made.remedy,
+        "objective": made.objective,
+        "predicted": made.error,
+        "cost": asdict(made.cost),
+        "dense": asdict(survey.dense),
+        "kept": kept,
+        "plan": json.loads(made.plan.to_json()),
+    }
+    if as_json:
+        return _print_json(content)
+    table = Table("layer", "form")
+    for entry in made.plan.layers:
+        table.add_row(entry.layer, str(entry.form))
+    out.print(table)
+    out.print(f"{made.outcome} {made.remedy}".strip(), "kept: " + ", ".join(f"{v:.1%} of {q}" for q, v in kept.items()))
+    out.print(f"predicted: {made.error:.4g} ({made.objective})")
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[str, typer.Option("--data", help="digits, or a path to data")],
+    plan_file: Annotated[Path | None, typer.Option("--plan", help="a plan made by `plan` or the app")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="test examples to use; all by default")] = None,
+    seed: Annotated[int, typer.Option(help="of the draw of test examples")] = 0,
+    stages: Annotated[bool, typer.Option("--stages", help="also measure after every repair step")] = False,
+    timed: Annotated[bool, typer.Option("--latency", help="also time it against the dense network")] = False,
+    arch: ArchOption = "",
+    code: CodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure accuracy on the test split, dense and under a plan with the repair it names."""
+    from core.training.data import open_data
+
+    opened = journeys.open_network(model, arch, code)
+    plan_made = _read_plan(plan_file) if plan_file else None
+    with _progress() as progress:
+        found = journeys.evaluate(opened, open_data(data), plan_made, limit, seed, stages, timed, progress)
+    content: dict[str, Any] = asdict(found)
+    if plan_made is not None:
+        survey = journeys.survey_of(opened)
+        cost = plan_cost(plan_made, survey.views, survey.rest)
+        content["kept"] = {q: cost.of(q) / max(survey.dense.of(q), 1) for q in QUANTITIES}
+    if found.latency is not None:
+        content["latency"] |= {"ratio": found.latency.ratio, "noise": found.latency.noise, "verdict": found.latency.verdict}
+    if as_json:
+        return _print_json(content)
+    table = Table("measured", "accuracy", "± (binomial)", "n", "seed")
+    rows = [("dense", found.dense), *((f"after {n}", m) for n, m in found.stages)]
+    rows += [("plan", found.compressed)] if found.compressed else []
+    for name, m in rows:
+        table.add_row(name, f"{m.value:.2%}", f"{m.spread:.2%}", f"{m.n:,}", str(m.seed))
+    out.print(table)
+    for gain in found.gains:
+        out.print(f"{gain.step}: distance to the dense outputs {gain.distance:.4f}, {'kept' if gain.kept else 'not kept'}")
+    if found.latency is not None:
+        times = found.latency
+        out.print(f"latency: {times.ratio:.2f} of dense, {times.verdict} (A/A spread {times.noise:.1%})")
+
+
+@app.command()
+def export(
+    model: Model,
+    plan_file: Annotated[Path, typer.Option("--plan", help="a plan made by `plan` or the app")],
+    folder: Annotated[Path, typer.Option("--out", help="the folder to make")],
+    data: DataOption = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="test examples for the report; all by default")] = None,
+    arch: ArchOption = "",
+    code: CodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Write weights, plan, report and loader, read them back and check that the outputs are equal."""
+    from core.training.data import open_data
+
+    opened = journeys.open_network(model, arch, code)
+    with _progress() as progress:
+        check = journeys.export(
+            opened, _read_plan(plan_file), open_data(data) if data else None, folder, limit, progress
+        )
+    if as_json:
+        return _print_json(asdict(check))
+    out.print(f"{folder.name}: read back, largest difference {check.max_difference:.3g}", markup=False)
+
+
+@app.command("train-demo")
+def train_demo(
+    name: Annotated[str, typer.Argument(help="a demo's name, or all")],
+    folder: Annotated[Path | None, typer.Option("--out", help="where to write; the project's data folder by default")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train an embedded demo from its recipe and seed, and store its weights, facts and survey."""
+    from core.networks.demo_files import FOLDER
+    from core.training.demos import RECIPES
+    from core.training.demos import train_demo as train
+
+    _one_of("NAME", name, (*RECIPES, "all"))
+    made = []
+    for one in RECIPES if name == "all" else (name,):
+        with _progress() as progress:
+            made.append(train(one, folder or FOLDER, progress))
+            if folder is None or folder.resolve() == FOLDER:
+                journeys.store_demo_survey(one, progress)
+    if as_json:
+        return _print_json([asdict(info) for info in made])
+    for info in made:
+        out.print(f"{info.name}: {info.accuracy:.1%} of {info.n} test images, {info.nbytes:,} bytes")
+
+
+@app.command()
+def serve() -> None:
+    """Answer JSON requests on standard input: the app's worker process."""
+    from core import serve as server
+
+    server.main()
+
+
+def main() -> None:
+    """Runs the command; one sentence and exit code 2 for what a user can cause."""
+    try:
+        app()
+    except RankscopeError as error:
+        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2))
+
+
+def _read_plan(path: Path) -> Plan:
+    try:
+        return Plan.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path.name} cannot be read as a plan; make one with the plan command.") from None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be written ({error.strerror}); choose another --out.") from None
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"{option} takes one of {', '.join(allowed)}, not {value!r}.")

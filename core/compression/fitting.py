@@ -1,0 +1,223 @@
+"""Repair without labels: what a calibration batch of inputs gives back to a plan.
+
+    whitened     each layer's factors minimise the error of its own outputs for the inputs it has in the dense network.
+    sequential   layers in forward order: each is fitted so that, from the inputs the *compressed* layers before it give,
+                 it reproduces the outputs it had in the *dense* network. One pass a layer; only second moments are kept.
+    batchnorm    running means and variances re-estimated from the calibration batch.
+    bias         the mean error of a compressed layer's outputs is taken off its bias, in forward order; layers that have
+                 a bias and are not followed by BatchNorm.
+
+A step is kept only where it brings the network's outputs on the calibration batch closer to the dense network's;
+every step's distance is reported, kept or not. No labels, no gradients.
+Source: SVD-LLM for whitening; the sequential fit is derived (`numerics.regression`); re-estimated BatchNorm and bias
+correction are common practice in quantisation.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.compression import moments as mo
+from core.compression.apply import apply, exchange
+from core.compression.plans import LayerPlan, Plan
+from core.networks.forms import FAMILIES, Dense, Form
+from core.networks.inspection import layer_order
+from core.networks.modules import magnitude_mask, matrix, row_mask, two_of_four_mask
+from core.networks.views import LayerView
+from core.numerics.regression import Target, fit_factors, fit_masked, target, taps
+
+Factors = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class StepGain:
+    """One repair step: relative distance of the outputs to the dense network's on the calibration batch after it, and
+    whether it was kept (the distance fell). "plain" is truncation without repair. seconds of wall time."""
+
+    step: str
+    distance: float
+    kept: bool
+    seconds: float
+
+
+def repair(
+    plan: Plan,
+    model: nn.Module,
+    x: Tensor,
+    layers: tuple[LayerView, ...],
+    progress: mo.Progress | None = None,
+    keep_stages: bool = False,
+) -> tuple[nn.Module, tuple[StepGain, ...], dict[str, nn.Module]]:
+    """The plan applied to `model` and repaired on the inputs x (samples, ...), already normalised.
+
+    Returns the network, the gain of each step of `plan.repair.steps` in order (after "plain"; a step with nothing to act
+    on, such as BatchNorm where there is none, is left out), and, if keep_stages, the network after each by its name. `model` is not touched. x alone decides; `plan.repair.seed` draws positions."""
+    model = copy.deepcopy(model).eval()
+    by_name = {view.name: view for view in layers}
+    entries = [entry for entry in plan.layers if not isinstance(entry.form, Dense)]
+    wanted = mo.logits(model, x, progress, "dense outputs")
+    started = time.perf_counter()
+    best = apply(plan, model, layers)
+    distance = mo.relative_distance(mo.logits(best, x), wanted)
+    gains = [StepGain("plain", distance, True, time.perf_counter() - started)]
+    stages = {"plain": best}
+    for step in plan.repair.steps if entries else ():
+        started = time.perf_counter()
+        if step == "whitened":
+            tried = _whitened(plan, model, entries, by_name, layers, x, progress)
+        elif step == "sequential":
+            tried = _sequential(model, entries, by_name, x, plan.repair.seed, progress)
+        elif step == "batchnorm":
+            tried = _batchnorm(best, x, progress)
+        else:
+            tried = _bias(model, best, entries, by_name, x, progress)
+        if tried is None:
+            continue
+        now = mo.relative_distance(mo.logits(tried, x), wanted)
+        gains.append(StepGain(step, now, now < distance, time.perf_counter() - started))
+        if now < distance:
+            best, distance = tried, now
+        if keep_stages:
+            stages[step] = tried
+    return best, tuple(gains), stages
+
+
+def fitted(form: Form, layer: nn.Module, view: LayerView, goal: Target) -> Factors:
+    """What `form.build` needs to reproduce `goal` as well as the form allows: A (rows, r) and B (r, columns) of its
+    unfolding, or for a mask its new values (m, n) twice."""
+    family = FAMILIES[form.family]
+    if family.unfolding:
+        P = taps(view.channels_in, view.kernel, family.unfolding) if view.kernel else torch.arange(view.n)[None]
+        A, B = fit_factors(goal, P, form.level)
+        return _stacked(A, family.unfolding, view), B
+    values = fit_masked(goal, mask_of(form, layer, view))
+    return values, values
+
+
+def mask_of(form: Form, layer: nn.Module, view: LayerView) -> Tensor:
+    """(m, n) bool, the entries that a sparse form keeps. ValueError for a form that is not a mask."""
+    if form.family == "sparse":
+        return magnitude_mask(layer, view, form.level)
+    if form.family == "sparse24":
+        return two_of_four_mask(layer, view)
+    if form.family == "filters":
+        return row_mask(layer, view, form.level)
+    raise ValueError(f"{form} is not a mask")
+
+
+def _stacked(A: Tensor, unfolding: str, view: LayerView) -> Tensor:
+    """A (taps, m, r) as the left factor of the unfolded matrix, whose rows run output by output, then tap by tap."""
+    if unfolding == "rows" or not view.kernel:
+        return A[0]
+    return A.movedim(0, 1).reshape(-1, A.shape[2])
+
+
+def _whitened(
+    plan: Plan,
+    model: nn.Module,
+    entries: list[LayerPlan],
+    by_name: dict[str, LayerView],
+    layers: tuple[LayerView, ...],
+    x: Tensor,
+    progress: mo.Progress | None,
+) -> nn.Module:
+    chosen = tuple(by_name[entry.layer] for entry in entries)
+    found = mo.input_moments(model, chosen, x, plan.repair.seed, progress)
+    factors = {}
+    for i, entry in enumerate(entries):
+        if progress:
+            progress("fit each layer", i, len(entries))
+        if entry.layer in found:
+            layer, view = model.get_submodule(entry.layer), by_name[entry.layer]
+            factors[entry.layer] = fitted(entry.form, layer, view, target(matrix(layer, view), found[entry.layer].G))
+    return apply(plan, model, layers, factors)
+
+
+def _sequential(
+    model: nn.Module,
+    entries: list[LayerPlan],
+    by_name: dict[str, LayerView],
+    x: Tensor,
+    seed: int,
+    progress: mo.Progress | None,
+) -> nn.Module:
+    calls = layer_order(model, x[:1])
+    order = {name: i for i, name in enumerate(calls)}
+    new = copy.deepcopy(model)
+    ran = [entry for entry in entries if entry.layer in calls]
+    for i, entry in enumerate(sorted(ran, key=lambda e: order[e.layer])):
+        if progress:
+            progress("sequential fit", i, len(ran))
+        layer, view = model.get_submodule(entry.layer), by_name[entry.layer]
+        G, C = mo.paired_moments(model, new, view, x, calls[entry.layer], seed)
+        goal = target(matrix(layer, view), G, C)
+        exchange(new, entry.layer, entry.form.build(layer, view, fitted(entry.form, layer, view, goal)))
+    for entry in entries:
+        if entry.layer not in calls:
+            exchange(new, entry.layer, entry.form.build(model.get_submodule(entry.layer), by_name[entry.layer]))
+    return new
+
+
+def _batchnorm(best: nn.Module, x: Tensor, progress: mo.Progress | None) -> nn.Module | None:
+    """A copy with running statistics averaged over the calibration batches; None if there is no BatchNorm."""
+    new = copy.deepcopy(best)
+    norms = [m for m in new.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.track_running_stats]
+    if not norms:
+        return None
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+        norm.train()
+    mo.logits(new, x, progress, "BatchNorm statistics")
+    for norm, old in zip(norms, _norms(best), strict=True):
+        norm.momentum = old.momentum
+    return new.eval()
+
+
+def _norms(model: nn.Module) -> list[Any]:
+    return [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.track_running_stats]
+
+
+def _bias(
+    model: nn.Module,
+    best: nn.Module,
+    entries: list[LayerPlan],
+    by_name: dict[str, LayerView],
+    x: Tensor,
+    progress: mo.Progress | None,
+) -> nn.Module | None:
+    """A copy whose compressed layers have the mean outputs of the dense ones; None if no such layer has a bias."""
+    calls = layer_order(model, x[:1])
+    chosen = [e for e in entries if by_name[e.layer].bias and e.layer in calls and not _before_norm(model, e.layer, calls)]
+    if not chosen:
+        return None
+    new = copy.deepcopy(best)
+    for i, entry in enumerate(sorted(chosen, key=lambda e: list(calls).index(e.layer))):
+        if progress:
+            progress("bias correction", i, len(chosen))
+        view = by_name[entry.layer]
+        gap, count = torch.zeros(view.m, dtype=torch.float64), 0
+        for batch in mo.batches(x):
+            _, have = mo.captured(new, view, batch, calls[entry.layer])
+            _, want = mo.captured(model, view, batch, calls[entry.layer])
+            for a, b in zip(have, want, strict=True):
+                D = mo.output_rows(view, b).double() - mo.output_rows(view, a).double()
+                gap, count = gap + D.sum(0), count + len(D)
+        built: Any = new.get_submodule(entry.layer)
+        holder = built.second if isinstance(built, nn.Sequential) else built
+        with torch.no_grad():
+            holder.bias += (gap / count).to(holder.bias)
+    return new
+
+
+def _before_norm(model: nn.Module, name: str, calls: dict[str, int]) -> bool:
+    """Whether the next leaf module that runs after the layer is a BatchNorm."""
+    names = list(calls)
+    at = names.index(name) + 1
+    return at < len(names) and isinstance(model.get_submodule(names[at]), nn.BatchNorm1d | nn.BatchNorm2d)

@@ -1,0 +1,159 @@
+"""A plan: a form for every layer that is not left dense, and the repair that goes with it. The one thing people save."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from core.errors import PlanError
+from core.networks.arch import ModelRef
+from core.networks.costs import Cost, total
+from core.networks.forms import Dense, Filters, Form, LowRank, SemiSparse, Sparse, SpatialLowRank
+from core.networks.views import LayerView
+
+SCHEMA = 1
+
+STEPS = ("whitened", "sequential", "batchnorm", "bias")
+"""Repair steps in their order; `repair.py` says what each does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """How a plan is repaired without labels.
+
+    steps    of `STEPS`, in that order; () applies the plan by plain truncation.
+    samples  calibration examples drawn from the training split. seed  of the draw.
+    """
+
+    steps: tuple[str, ...] = STEPS
+    samples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """The form of one layer, by name."""
+
+    layer: str
+    form: Form
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Forms by layer, in the model's order; a layer that is not named stays dense. `model` is what it was made for."""
+
+    model: ModelRef
+    layers: tuple[LayerPlan, ...] = ()
+    repair: Repair = Repair()
+
+    def form(self, layer: str) -> Form:
+        """The form of a layer, Dense() if it is not named."""
+        return next((entry.form for entry in self.layers if entry.layer == layer), Dense())
+
+    def with_form(self, layer: str, form: Form) -> Plan:
+        """A new plan with this layer in this form; Dense() removes its entry."""
+        kept = tuple(entry for entry in self.layers if entry.layer != layer)
+        return replace(self, layers=kept if isinstance(form, Dense) else (*kept, LayerPlan(layer, form)))
+
+    def to_json(self) -> str:
+        """Indented JSON that `from_json` reads back to an equal plan."""
+        return json.dumps(
+            {
+                "schema": SCHEMA,
+                "model": {"source": self.model.source, "name": self.model.name, "digest": self.model.digest},
+                "repair": {
+                    "steps": list(self.repair.steps),
+                    "samples": self.repair.samples,
+                    "seed": self.repair.seed,
+                },
+                "layers": [{"layer": entry.layer, **_form_to_dict(entry.form)} for entry in self.layers],
+            },
+            indent=2,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan that `to_json` wrote. Raises PlanError, one sentence, for anything else."""
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError):
+            raise PlanError("This plan is not valid JSON; export it again from Share and export.") from None
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            raise PlanError(f"This plan is not of schema {SCHEMA}; export it again with this version of Rankscope.")
+        try:
+            model, repair = content["model"], content["repair"]
+            layers = tuple(LayerPlan(str(entry["layer"]), _form_of(entry)) for entry in content["layers"])
+            steps = tuple(step for step in STEPS if step in repair["steps"])
+            unknown = [step for step in repair["steps"] if step not in STEPS]
+            made = Repair(steps, int(repair["samples"]), int(repair["seed"]))
+            ref = ModelRef(str(model["source"]), str(model["name"]), str(model["digest"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PlanError(f"This plan lacks or misstates {error}; export it again.") from None
+        if unknown or made.samples < 1:
+            raise PlanError(f"This plan names a repair that is not known ({unknown or made.samples}); export it again.")
+        names = [entry.layer for entry in layers]
+        if len(set(names)) < len(names):
+            raise PlanError("This plan names a layer twice; remove one of the two entries.")
+        return cls(ref, layers, made)
+
+
+def plan_cost(plan: Plan, views: tuple[LayerView, ...], rest: Cost = Cost()) -> Cost:
+    """Cost of the whole network under the plan: its layers (a tied weight is stored once) and `rest`."""
+    forms = {entry.layer: entry.form for entry in plan.layers}
+    costs = []
+    for view in views:
+        cost = forms.get(view.name, Dense()).cost(view)
+        costs.append(Cost(0, cost.macs, 0, cost.useful_macs) if view.tied_to else cost)
+    return total(costs) + rest
+
+
+def check_plan(plan: Plan, ref: ModelRef, views: tuple[LayerView, ...]) -> None:
+    """Raises PlanError, one sentence with the next step, unless the plan was made for this model and every form fits."""
+    known = {view.name: view for view in views}
+    missing = [entry.layer for entry in plan.layers if entry.layer not in known]
+    if missing:
+        named = ", ".join(repr(name) for name in missing[:3]) + (" ..." if len(missing) > 3 else "")
+        raise PlanError(
+            f"This plan was made for {plan.model.name!r}; {ref.name} has no layer {named}: open that model first."
+        )
+    if plan.model.digest != ref.digest:
+        raise PlanError(
+            f"This plan was made for other weights of {plan.model.name!r}, not for {ref.name}: open that model first, "
+            "or make the plan anew."
+        )
+    for entry in plan.layers:
+        why = entry.form.obstacle(known[entry.layer])
+        if why:
+            raise PlanError(f"Layer {entry.layer!r} cannot take the form {entry.form}: {why}; choose another form.")
+
+
+def _form_to_dict(form: Form) -> dict[str, Any]:
+    if isinstance(form, LowRank | SpatialLowRank):
+        return {"family": form.family, "rank": form.rank}
+    if isinstance(form, Sparse):
+        return {"family": form.family, "nonzeros": form.nonzeros}
+    if isinstance(form, Filters):
+        return {"family": form.family, "rows": form.rows}
+    return {"family": form.family}
+
+
+def _form_of(entry: dict[str, Any]) -> Form:
+    makers = {
+        "dense": lambda: Dense(),
+        "lowrank": lambda: LowRank(_count(entry["rank"])),
+        "lowrank_in": lambda: LowRank(_count(entry["rank"]), True),
+        "spatial": lambda: SpatialLowRank(_count(entry["rank"])),
+        "sparse": lambda: Sparse(_count(entry["nonzeros"])),
+        "sparse24": lambda: SemiSparse(),
+        "filters": lambda: Filters(_count(entry["rows"])),
+    }
+    if entry["family"] not in makers:
+        raise ValueError(f"the family {entry['family']!r}")
+    return makers[entry["family"]]()
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"the count {value!r}")
+    return value

@@ -1,0 +1,260 @@
+"""What a person does with a model, each as one function of plain arguments that gives records of plain numbers.
+
+The command line and the app's worker process both call these, so the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.compression.plans import Plan, check_plan
+from core.compression.survey import Survey
+from core.errors import DataError, InputError
+from core.folders import cache_folder
+from core.keys import key
+from core.networks.demo_files import FOLDER
+from core.provenance import Measurement, here
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from core.compression.fitting import StepGain
+    from core.networks.checkpoints import Opened
+    from core.training.data import Data
+    from core.training.evaluate import Latency
+
+Progress = Callable[[str, int, int], None]
+
+CALIBRATION_SAMPLES = 1000
+SURVEY_VERSION = 1
+"""Raised when the numbers in a stored survey change their meaning, so that old files are made anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was measured of a plan. dense and compressed on the same examples; stages: accuracy after each repair step
+    (when asked for); gains: what each step did to the calibration outputs."""
+
+    dense: Measurement
+    compressed: Measurement | None
+    gains: tuple[StepGain, ...]
+    stages: tuple[tuple[str, Measurement], ...]
+    latency: Latency | None
+
+
+def open_network(source: str, arch: str = "", user_model: str = "") -> Opened:
+    """The network behind a demo's name or a path; user_model is "file.py:function" (command line only)."""
+    from core.networks.checkpoints import open_model
+    from core.networks.user_code import attach, load_user_model
+
+    opened = open_model(source, arch or None)
+    return attach(opened, load_user_model(user_model)) if user_model else opened
+
+
+def survey_of(opened: Opened, progress: Progress | None = None) -> Survey:
+    """The survey of the weights alone, from the cache if these weights were seen before."""
+    from core.compression.surveying import survey_model
+
+    stored = _shipped(opened) or stored_survey(opened.ref.digest, "")
+    if stored is not None:
+        return replace(stored, model=opened.ref, notes=opened.notes, reason=opened.reason)
+    made = survey_model(opened, progress)
+    store_survey(made, "")
+    return made
+
+
+def calibrated_survey(
+    opened: Opened, data: Data, samples: int = CALIBRATION_SAMPLES, seed: int = 0, progress: Progress | None = None
+) -> Survey:
+    """The survey with output and damage curves from `samples` training inputs of `data`, from the cache if it has it."""
+    from core.compression.surveying import calibrate
+
+    what = calibration_key(data.ref.digest, samples, seed)
+    stored = stored_survey(opened.ref.digest, what)
+    if stored is None and (data.ref.source, samples, seed) == ("digits", CALIBRATION_SAMPLES, 0):
+        stored = _shipped(opened)
+    if stored is not None:
+        return replace(stored, model=opened.ref, notes=opened.notes, reason=opened.reason)
+    x, words = calibration_inputs(opened, data, samples, seed)
+    made = calibrate(survey_of(opened, progress), runnable(opened), x, words, seed, progress)
+    store_survey(made, what)
+    return made
+
+
+def calibration_key(data_digest: str, samples: int, seed: int) -> str:
+    """Names a calibration batch in the cache."""
+    return key({"data": data_digest, "samples": samples, "seed": seed})
+
+
+def calibration_inputs(opened: Opened, data: Data, samples: int, seed: int) -> tuple[Tensor, str]:
+    """Normalised training inputs and what they are, in words."""
+    from core.training.data import check_fits
+    from core.training.evaluate import normalized
+
+    model_arch = opened.arch
+    if model_arch is None:
+        raise InputError(f"{opened.ref.name} was not recognised, so its input size is unknown; give --arch.")
+    check_fits(data, model_arch)
+    x, _ = data.split("train", samples, seed)
+    return normalized(x, model_arch), f"{len(x):,} training inputs of {data.ref.name}, no labels, seed {seed}"
+
+
+def runnable(opened: Opened) -> nn.Module:
+    """The network's module. InputError with the reason if it has none."""
+    if opened.module is None:
+        raise InputError(f"{opened.ref.name} cannot be run: {opened.reason}.")
+    return opened.module
+
+
+def compressed_network(
+    opened: Opened, plan: Plan, survey: Survey, data: Data | None, progress: Progress | None = None, stages: bool = False
+) -> tuple[nn.Module, tuple[StepGain, ...], dict[str, nn.Module]]:
+    """The plan applied with the repair it names, calibrated on the training split of `data` (needed if it names any)."""
+    from core.compression.apply import apply
+    from core.compression.fitting import repair
+
+    check_plan(plan, opened.ref, survey.views)
+    model = runnable(opened)
+    if not plan.repair.steps:
+        made = apply(plan, model, survey.views)
+        return made, (), {"plain": made}
+    if data is None:
+        raise DataError("This plan names a repair, which needs data to calibrate on; give the data with --data.")
+    x, _ = calibration_inputs(opened, data, plan.repair.samples, plan.repair.seed)
+    return repair(plan, model, x, survey.views, progress, stages)
+
+
+def evaluate(
+    opened: Opened,
+    data: Data,
+    plan: Plan | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    stages: bool = False,
+    timed: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Accuracy on the test split of `data` (all of it, or a seeded sample of `limit`), dense and under the plan."""
+    from core.training.data import check_fits
+    from core.training.evaluate import accuracy, latency, normalized
+
+    model = runnable(opened)
+    assert opened.arch is not None
+    check_fits(data, opened.arch)
+    x, y = data.split("test", limit, seed)
+    x = normalized(x, opened.arch)
+    words = f"{len(x):,} test examples of {data.ref.name}"
+    dense = accuracy(model, x, y, seed, words, progress)
+    if plan is None:
+        return Evaluation(dense, None, (), (), None)
+    new, gains, made = compressed_network(opened, plan, survey_of(opened, progress), data, progress, stages)
+    after = tuple((n, accuracy(m, x, y, seed, f"{words}, after {n}", progress)) for n, m in made.items() if stages)
+    measured = accuracy(new, x, y, seed, words, progress)
+    times = latency(model, new, x[:1], progress=progress) if timed else None
+    return Evaluation(dense, measured, gains, after, times)
+
+
+def stored_survey(digest: str, what: str) -> Survey | None:
+    """The survey of these weights and this calibration from the cache; None if there is none or it cannot be read."""
+    try:
+        return Survey.from_json(_cached(digest, what).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _shipped(opened: Opened) -> Survey | None:
+    """The survey that lies beside a demo, if it is of these weights."""
+    if opened.ref.source != "demo":
+        return None
+    try:
+        found = demo_survey(opened.ref.name)
+    except InputError:
+        return None
+    return found if found.model.digest == opened.ref.digest else None
+
+
+def store_survey(survey: Survey, what: str) -> None:
+    """Keeps a survey in the cache; a folder that cannot be written only means it is made again."""
+    path = _cached(survey.model.digest, what)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            file.write(survey.to_json())
+        Path(file.name).replace(path)
+    except OSError:
+        return
+
+
+def demo_survey(name: str) -> Survey:
+    """The survey stored with a demo, read without torch. InputError if there is none."""
+    path = FOLDER / f"{name}.survey.json"
+    try:
+        return Survey.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"The demo {name!r} has no stored survey; make it with train-demo {name}.") from None
+
+
+def store_demo_survey(name: str, progress: Progress | None = None) -> Path:
+    """Surveys and calibrates a demo on digits, measures it, and stores that beside its weights."""
+    from core.training.data import open_data
+
+    path = FOLDER / f"{name}.survey.json"
+    path.unlink(missing_ok=True)
+    opened, data = open_network(name), open_data("digits")
+    measured = evaluate(opened, data).dense
+    survey = replace(calibrated_survey(opened, data, progress=progress), accuracy=measured)
+    path.write_text(survey.to_json() + "\n", encoding="utf-8")
+    return path
+
+
+def survey_key(digest: str, what: str) -> str:
+    """File name of a survey in the cache."""
+    return key({"digest": digest, "calibration": what, "version": SURVEY_VERSION})
+
+
+def summary(survey: Survey) -> dict[str, object]:
+    """The ledger as plain values: every layer with its shape, cost, obstacle and diagnostics."""
+    from dataclasses import asdict
+
+    from core.networks.forms import Dense
+
+    return {
+        "model": asdict(survey.model),
+        "arch": survey.arch,
+        "reason": survey.reason,
+        "notes": list(survey.notes),
+        "calibration": survey.calibration,
+        "dense": asdict(survey.dense),
+        "rest": asdict(survey.rest),
+        "rest_lines": list(survey.rest_lines),
+        "layers": [
+            {
+                "layer": layer.view.name,
+                "kind": layer.view.kind,
+                "shape": layer.view.shape_text,
+                "m": layer.view.m,
+                "n": layer.view.n,
+                "cost": asdict(Dense().cost(layer.view)),
+                "compressible": not layer.obstacle,
+                "obstacle": layer.obstacle,
+                "singular_values": list(layer.spectrum.S) if layer.spectrum else [],
+                "whitened": list(layer.whitened.S) if layer.whitened else [],
+                "diagnostics": asdict(layer.diagnostics) if layer.diagnostics else None,
+            }
+            for layer in survey.layers
+        ],
+    }
+
+
+def _cached(digest: str, what: str) -> Path:
+    return cache_folder() / "surveys" / f"{survey_key(digest, what)}.json"
+
+
+def provenance_line() -> str:
+    """One line that every export carries."""
+    made = here()
+    return f"Rankscope, {made.date}, {', '.join(made.versions)}"

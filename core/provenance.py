@@ -1,0 +1,50 @@
+"""A number and its conditions. A value without them is not a result."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+
+PACKAGES = ("torch", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """When, with what and on what a number was made.
+
+    date      UTC, ISO 8601 to the minute. versions  "name version" of Rankscope's numerical packages and Python.
+    device    "cpu", "cuda: <card>". threads  torch used. conditions  anything else, in words.
+    """
+
+    date: str
+    versions: tuple[str, ...]
+    device: str
+    threads: int
+    conditions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """value ± spread over n examples or repeats with a seed. The unit and the kind of spread are in `what`."""
+
+    what: str
+    value: float
+    spread: float
+    n: int
+    seed: int
+    provenance: Provenance
+
+
+def here(conditions: str = "", device: str = "cpu", threads: int = 0) -> Provenance:
+    """The conditions of this process, now. Versions come from package metadata, so nothing is imported."""
+    versions = [f"python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
+    return Provenance(date, tuple(versions), device, threads or (os.cpu_count() or 1), conditions)

@@ -1,0 +1,119 @@
+"""Measures a network: accuracy on labelled examples, latency against another network in one interleaved run."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import DataError
+from core.networks.arch import Arch
+from core.provenance import Measurement, Provenance, here
+
+BATCH = 250
+Progress = Callable[[str, int, int], None]
+
+
+def normalized(x: Tensor, arch: Arch) -> Tensor:
+    """Inputs x (N, C, H, W) in [0, 1] as the network expects them: (x - mean) / std per channel."""
+    sides = (1, -1, *(1,) * (x.ndim - 2))
+    return (x - torch.tensor(arch.mean).view(sides)) / torch.tensor(arch.std).view(sides)
+
+
+def accuracy(
+    model: nn.Module, x: Tensor, y: Tensor, seed: int, conditions: str, progress: Progress | None = None
+) -> Measurement:
+    """Top-1 accuracy in [0, 1] on inputs x (N, ...), already normalised, and labels y (N,).
+
+    spread is the binomial standard error √(p (1 - p) / N). DataError if the outputs are not one score a class."""
+    hits, done = 0, 0
+    with torch.no_grad():
+        for start in range(0, len(x), BATCH):
+            if progress:
+                progress("accuracy", start, len(x))
+            scores = model(x[start : start + BATCH])
+            if scores.ndim != 2 or int(y.max()) >= scores.shape[1]:
+                raise DataError(
+                    f"the network gives outputs of shape {tuple(scores.shape[1:])}, which cannot be scored against "
+                    f"{int(y.max()) + 1} classes; choose data that fit it"
+                )
+            hits += int((scores.argmax(1) == y[start : start + BATCH]).sum())
+            done += len(scores)
+    p = hits / done
+    made = here(conditions, device(), torch.get_num_threads())
+    return Measurement("top-1 accuracy, binomial standard error", p, math.sqrt(p * (1 - p) / done), done, seed, made)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Time of one forward pass in milliseconds, (minimum, lower quartile, median, upper quartile) of `repeats` passes.
+
+    again    the dense network timed a second time as if it were another: the A/A run.
+    ratio    median compressed / median dense. noise  |median again / median dense - 1|, the A/A spread.
+    verdict  "faster", "slower", or "no difference" when |ratio - 1| is within the noise (at least 2 %).
+    """
+
+    dense: tuple[float, float, float, float]
+    compressed: tuple[float, float, float, float]
+    again: tuple[float, float, float, float]
+    batch: int
+    repeats: int
+    provenance: Provenance
+
+    @property
+    def ratio(self) -> float:
+        return self.compressed[2] / self.dense[2]
+
+    @property
+    def noise(self) -> float:
+        spread = (self.dense[3] - self.dense[1]) / self.dense[2] / math.sqrt(self.repeats)
+        return max(abs(self.again[2] / self.dense[2] - 1.0), spread, 0.02)
+
+    @property
+    def verdict(self) -> str:
+        if abs(self.ratio - 1.0) <= self.noise:
+            return "no difference"
+        return "faster" if self.ratio < 1.0 else "slower"
+
+
+def latency(
+    dense: nn.Module, compressed: nn.Module, example: Tensor, repeats: int = 60, progress: Progress | None = None
+) -> Latency:
+    """Times both networks on `example` (batch first), one thread, warmed up, interleaved A, B, A so that a passing load
+    touches all three alike. The network timed as A the second time is the same dense one."""
+    threads = torch.get_num_threads()
+    times: dict[str, list[float]] = {"dense": [], "compressed": [], "again": []}
+    contenders = {"dense": dense, "compressed": compressed, "again": dense}
+    try:
+        torch.set_num_threads(1)
+        with torch.no_grad():
+            for model in (dense, compressed) * 3:
+                model(example)
+            for i in range(repeats):
+                if progress:
+                    progress("latency", i, repeats)
+                names = list(contenders)
+                for name in names[i % 3 :] + names[: i % 3]:
+                    start = time.perf_counter()
+                    contenders[name](example)
+                    times[name].append(1e3 * (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(threads)
+    quartiles = {name: _quartiles(values) for name, values in times.items()}
+    made = here("interleaved dense, compressed, dense again; warmed up", device(), 1)
+    return Latency(quartiles["dense"], quartiles["compressed"], quartiles["again"], len(example), repeats, made)
+
+
+def device() -> str:
+    """Where this process computes, in words."""
+    return f"cuda: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "cpu"
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float, float]:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return min(values), low, middle, high

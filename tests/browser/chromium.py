@@ -1,0 +1,80 @@
+"""A headless Chromium and Streamlit servers for the browser tests, all on loopback."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+def missing() -> str:
+    """Why browser tests cannot run here, or ""."""
+    try:
+        import playwright.sync_api  # noqa: F401
+    except ImportError:
+        return "the Python package playwright is not installed"
+    return "" if CHROMIUM.exists() else f"there is no {CHROMIUM}"
+
+
+def free_port() -> int:
+    """A port that was free on loopback a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def streamlit(
+    script: Path, home: Path, environment: Mapping[str, str] | None = None, wait: float = 60
+) -> Iterator[str]:
+    """Run ``streamlit run script`` from the repository with ``home`` as home folder; yield its address.
+
+    ``wait`` is the longest start-up in seconds. Raises RuntimeError with the server's output if it does not come up.
+    """
+    port = free_port()
+    log = home / f"{script.stem}-{port}.log"
+    command = [
+        sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port),
+        "--server.address", "127.0.0.1", "--server.headless", "true",
+    ]  # fmt: skip
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
+    own = {"HOME": str(home), "PYTHONPATH": str(REPOSITORY), **(environment or {})}
+    with log.open("w") as output:
+        server = subprocess.Popen(command, cwd=REPOSITORY, env=inherited | own, stdout=output, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + wait
+        while not _healthy(address):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"streamlit did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _healthy(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -185,9 +185,9 @@ def _opened(now: state.Selection, survey: Survey) -> None:
     if not state.fresh() or not (survey.notes or survey.reason or offer):
         return
     with st.container(border=True, key="opened"):
-        st.markdown(f"**Opened {literal(survey.model.name)}**{f', {literal(survey.arch)}' if survey.arch else ''}")
-        lines = [*survey.notes, *([f"weights only: {survey.reason}"] if survey.reason else [])]
-        st.markdown("\n".join(f"- {literal(line)}" for line in lines))
+        name = f"**Opened {literal(survey.model.name)}**{f', {literal(survey.arch)}' if survey.arch else ''}"
+        notes = [*survey.notes, *([f"weights only, because {survey.reason}"] if survey.reason else [])]
+        st.markdown(f"{name}: {literal('; '.join(notes))}." if notes else f"{name}.")
         fits = now.data != "digits" or services.fits_digits(survey)
         if offer and fits:
             st.markdown("Calibrate it on 1,000 training inputs (no labels), and errors of outputs can be predicted.")

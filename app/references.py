@@ -1,5 +1,4 @@
-"""Spectra to compare a layer with: a fresh random matrix, its own weights shuffled, another checkpoint. No streamlit, no
-torch."""
+"""Spectra to compare a layer with: random weights, its own shuffled, another checkpoint. No streamlit, no torch."""
 
 from __future__ import annotations
 
@@ -13,9 +12,9 @@ from core.compression.survey import LayerSurvey, Survey
 from core.numerics.svd import Spectrum
 
 KINDS = {
-    "none": "no reference",
-    "random": "random init, same spread",
-    "shuffled": "same weights, shuffled",
+    "none": "nothing",
+    "random": "random weights",
+    "shuffled": "shuffled weights",
     "twin": "another checkpoint",
 }
 
@@ -112,4 +111,4 @@ def _blocks(layer: LayerSurvey, own: Spectrum) -> int:
     return groups if own.m == groups * layer.view.m and own.n == groups * layer.view.n else 1
 
 
-_WORDS = {"random": "random init", "shuffled": "shuffled", "twin": "other checkpoint"}
+_WORDS = {"random": "random", "shuffled": "shuffled", "twin": "other checkpoint"}

@@ -13,7 +13,7 @@ PLOT, TABLE, BELOW = "spectra-plot", "spectra-table", "spectra-below"
 """Keys of the page's three fragments."""
 
 ENERGIES = {80: "80 %", 90: "90 %", 95: "95 %", 99: "99 %"}
-QUANTITIES = {"S": "Singular values", "energy": "Energy kept", "error": "Error"}
+QUANTITIES = {"S": "Spectrum", "energy": "Energy", "error": "Error"}
 AXES = {"log": "Logarithmic", "linear": "Linear"}
 
 
@@ -50,13 +50,13 @@ def walk(survey: Survey) -> None:
 
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         widgets.choice("Energy marked", ENERGIES, "spectra-energy", value=state.get().energy, term="energy", then=mark)
-        for key, by, label, icon in (("k", -1, "Previous layer", "upward"), ("j", 1, "Next layer", "downward")):
+        for key, by, label, icon in (("k", -1, "Previous", "upward"), ("j", 1, "Next", "downward")):
             st.button(
                 label,
                 icon=f":material/arrow_{icon}:",
                 shortcut=key,
                 key=f"spectra-{key}",
-                help=f"Key {key}. With two or more layers ticked it moves among them.",
+                help=f"{label} layer, key {key}. With two or more layers ticked it moves among them.",
                 on_click=step,
                 args=(by,),
             )
@@ -67,8 +67,6 @@ def drawn(survey: Survey, longest: int) -> tuple[SpectraView, str, Survey | None
     known = spectra_rows.matrices(survey)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = widgets.choice("Shown", QUANTITIES, "spectra-quantity", term="singular value")
-        with st.popover("Axes", icon=":material/straighten:", key="spectra-axes"):
-            axes = _axes(longest)
         st.selectbox(
             "Matrix",
             list(known),
@@ -76,7 +74,7 @@ def drawn(survey: Survey, longest: int) -> tuple[SpectraView, str, Survey | None
             key="spectra-matrix",
             persist_state="session",
             help=help_text("whitened spectrum" if "whitened" in known else "plain spectrum"),
-            width=190,
+            width=150,
             on_change=lambda: redraw(PLOT, BELOW),
         )
         kind = st.selectbox(
@@ -86,9 +84,11 @@ def drawn(survey: Survey, longest: int) -> tuple[SpectraView, str, Survey | None
             key="spectra-reference",
             persist_state="session",
             help=help_text("reference spectrum"),
-            width=220,
+            width=165,
         )
         twin = _twin(survey) if kind == "twin" else None
+        with st.popover("Axes", key="spectra-axes", help="Scale, range, every point"):
+            axes = _axes(longest)
     normalise, log_x, (first, last), every = axes
     view = SpectraView(
         quantity=quantity,

@@ -32,7 +32,7 @@ def below(survey: Survey) -> None:
         "Ledger": _ledger,
     }
     tabs = st.tabs(list(titles), key="spectra-tabs", on_change="rerun")
-    for tab, (title, draw) in zip(tabs, titles.items(), strict=True):
+    for tab, draw in zip(tabs, titles.values(), strict=True):
         if tab.open:
             with tab:
                 draw(survey, layer)
@@ -50,7 +50,7 @@ def _rules(survey: Survey, layer: LayerSurvey) -> None:
     marks = spectra_rows.marks(spectrum)
     even = FAMILIES[family].break_even(view, "params") if family else None
     edge = spectra_rows.diagnostics_of(spectrum).mp_edge if matrix != "whitened" else None
-    left, right = st.columns([3, 2], gap="medium")
+    left, right = st.columns([4, 3], gap="medium")
     with left:
         widgets.figure(
             rules_figure(spectrum, marks, edge, even, look=widgets.look(), height=300),
@@ -83,30 +83,38 @@ def _hand_over(
 
     for mark in sorted(marks, key=lambda mark: (mark.rank, mark.label)):
         term = ALIASES.get(mark.name, mark.name)
-        costs = even is not None and mark.rank > even
-        kept = f"{mark.rank} · {spectrum.energy(mark.rank):.1%} energy{' · costs more' if costs else ''}"
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            meaning = help_text(term) if term in GLOSSARY else mark.source
-            st.markdown(f"{mark.label}: **{kept}**", help=meaning, width="stretch")
-            st.button(
-                "Use this rank in Tune",
-                key=f"use-{mark.name}",
-                on_click=use,
-                args=(mark.rank,),
-                disabled=not family or mark.rank < 1,
-                help="Nothing stands out by this rule." if mark.rank < 1 else f"Gives {frame.literal(name)} rank {mark.rank}.",
-            )
+        costs = " · costs more" if even is not None and mark.rank > even else ""
+        words, button = st.columns([5, 2], vertical_alignment="center", gap="small")
+        words.markdown(
+            f"{mark.label}: **{mark.rank}**{costs}", help=help_text(term) if term in GLOSSARY else mark.source
+        )
+        button.button(
+            "Use in Tune",
+            key=f"use-{mark.name}",
+            on_click=use,
+            args=(mark.rank,),
+            disabled=not family or mark.rank < 1,
+            help=f"Gives this layer rank {mark.rank}: {spectrum.energy(mark.rank):.1%} of its energy."
+            if mark.rank
+            else "Nothing stands out by this rule.",
+            width="stretch",
+        )
 
 
 def _errors(survey: Survey, layer: LayerSurvey) -> None:
     """What every form of the layer loses: its outputs in colour, its weights alone in grey."""
     from app.figures.curves import RANKED, error_curves_alt, error_curves_figure, error_curves_table
 
-    _heading(survey, layer, "error of every form", "output error")
+    st.markdown(
+        f"**{frame.literal(layer.view.name)}**, {layer.view.shape_text}: error of every form",
+        help=help_text("output error"),
+    )
     if layer.obstacle or not layer.curves:
         st.info(f"It has no other form: {frame.literal(layer.obstacle or 'no family fits it')}.")
         return
-    against = widgets.choice("Against", {"kept": "Parameters kept", "rank": "Rank"}, "spectra-against", term="kept fraction")
+    against = widgets.choice(
+        "Against", {"kept": "Parameters kept", "rank": "Rank"}, "spectra-against", term="kept fraction"
+    )
     share = spectra_rows.shares(layer)
     even = {family: FAMILIES[family].break_even(layer.view, "params") for family in RANKED if layer.curve(family)}
     form = (state.get().plan or Plan(survey.model)).form(layer.view.name)
@@ -136,7 +144,7 @@ def _eigenvalues(survey: Survey, layer: LayerSurvey) -> None:
         return
     found = None if matrix == "whitened" else spectra_rows.diagnostics_of(spectrum)
     compared = layer.shuffled if spectrum is layer.spectrum else None
-    left, right = st.columns([3, 2], gap="medium")
+    left, right = st.columns([4, 3], gap="medium")
     with left:
         widgets.figure(
             esd_figure(spectrum, found, compared, look=widgets.look(), height=360),
@@ -226,7 +234,9 @@ def _heading(survey: Survey, layer: LayerSurvey, what: str, term: str = "rank") 
     """Which layer and matrix the tab is about; the spectrum, or None after saying why there is none."""
     matrix = matrix_in_hand(survey)
     view = layer.view
-    words = f" · matrix: {spectra_rows.matrices(survey)[matrix]}" if len(layer.spectra) > 1 or matrix == "whitened" else ""
+    words = (
+        f" · matrix: {spectra_rows.matrices(survey)[matrix]}" if len(layer.spectra) > 1 or matrix == "whitened" else ""
+    )
     st.markdown(f"**{frame.literal(view.name)}**, {view.shape_text}: {what}{words}", help=help_text(term))
     spectrum = references.matrix_of(layer, matrix)
     if spectrum is None:

@@ -24,6 +24,7 @@ def plot(survey: Survey) -> None:
     """Spectra of the ticked layers over all others, with everything that says how they are drawn."""
     now, matrix = state.get(), matrix_in_hand(survey)
     walk(survey)
+    place = st.container()  # the figure stands above its controls, so that a phone shows it first
     layers = {layer.view.name: spectra_rows.seen_as(layer, matrix) for layer in survey.layers}
     longest = max((layer.spectrum.k for layer in layers.values() if layer.spectrum), default=2)
     view, kind, twin = drawn(survey, longest)
@@ -33,14 +34,15 @@ def plot(survey: Survey) -> None:
     compared, missing = references.references(kind, first, matrix, room, twin)
     cuts = {layer.view.name: spectra_rows.energy_level(layer.spectrum, now.energy) or 0 for layer in selected}
     context = list(layers.values())
-    widgets.figure(
-        spectra_figure(selected, context, view, reference=compared, cuts=cuts, look=widgets.look(), height=420),
-        spectra_alt(selected, view),
-        spectra_table(selected or context[: spectra_rows.MOST], view),
-        f"{survey.model.name}-spectra",
-        key=FIGURE,
-        on_select=_clicked,
-    )
+    with place:
+        widgets.figure(
+            spectra_figure(selected, context, view, reference=compared, cuts=cuts, look=widgets.look(), height=420),
+            spectra_alt(selected, view),
+            spectra_table(selected or context[: spectra_rows.MOST], view),
+            f"{survey.model.name}-spectra",
+            key=FIGURE,
+            on_select=_clicked,
+        )
     _remarks(selected, view, missing)
 
 
@@ -58,13 +60,14 @@ def table(survey: Survey) -> None:
     wanted = [i for i, name in enumerate(names) if name in now.selected]
     if sorted(_rows(key)) != wanted:
         state.keep(key, {"selection": {"rows": wanted, "columns": [], "cells": []}})
+    columns = spectra_rows.table(survey, layers, now.energy)
     st.dataframe(
-        spectra_rows.table(survey, layers, now.energy),
+        columns,
         key=key,
         hide_index=True,
         height=min(38 + 35 * len(names), 490),
         placeholder="–",
-        column_config=_columns(survey, now.energy),
+        column_config=_columns(survey, now.energy, spectra_rows.spark_low(columns["log σ"])),
         on_select=lambda: _ticked(names, key),
         selection_mode="multi-row",
         alt=f"Layers of {survey.model.name}: tick a row to draw its spectrum.",
@@ -99,7 +102,10 @@ def _filters(survey: Survey) -> None:
 def _remarks(selected: list[LayerSurvey], view: SpectraView, missing: str) -> None:
     """What the figure does not show, and how to see it."""
     if not selected:
-        st.info("Grey are all layers. To colour one, tick a row, press j, or click a grey line.", icon=":material/touch_app:")
+        st.info(
+            "Grey are all layers. To colour one, tick a row, press j, or click a grey line.",
+            icon=":material/touch_app:",
+        )
     for layer in selected:
         if layer.spectrum is None:
             why = layer.obstacle or "it has no such matrix"
@@ -127,8 +133,8 @@ def _ticked(names: list[str], key: str) -> None:
     now, rows = state.get(), _rows(key)
     selected, primary = spectra_rows.ticked(now.selected, now.primary, names, rows)
     state.put(selected=selected, primary=primary)
-    full = len(selected) == spectra_rows.MOST
-    redraw(PLOT, BELOW, *([TABLE] if full or len(now.selected) == spectra_rows.MOST else []))
+    full = spectra_rows.MOST in (len(selected), len(now.selected))
+    redraw(PLOT, *([BELOW] if primary != now.primary else []), *([TABLE] if full else []))
 
 
 def _rows(key: str) -> list[int]:
@@ -136,20 +142,20 @@ def _rows(key: str) -> list[int]:
     return list((state.value(key) or {}).get("selection", {}).get("rows", []))
 
 
-def _columns(survey: Survey, energy: int) -> dict[str, Any]:
+def _columns(survey: Survey, energy: int, low: float) -> dict[str, Any]:
     """Headings with what each number means, and how it is written."""
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     macs = help_text("MACs") if survey.runnable else f"Unknown, because {frame.literal(survey.reason)}."
     return {
-        "layer": text("layer", pinned=True, width=140, help="Where the layer stands in the network."),
+        "layer": text("layer", width=125, help="Where the layer stands in the network."),
         "log σ": st.column_config.LineChartColumn(
-            "log σ", width=90, y_min=spectra_rows.SPARK_FLOOR, y_max=0, help=help_text("singular value")
+            "log σ", width=75, y_min=low, y_max=0, help=help_text("singular value")
         ),
         "kind": text("kind", help="What the layer is; hf_conv1d is a linear layer stored transposed."),
         "shape": text("shape", help="Outputs × inputs; for a convolution inputs → outputs and its kernel."),
         "parameters": number("parameters", format="localized", help=help_text("parameters")),
         "MACs": number("MACs", format="localized", help=macs) if survey.runnable else text("MACs", help=macs),
-        "rank": number(f"rank for {energy} %", help=help_text("energy rank")),
+        "rank": number(f"rank {energy} %", help=help_text("energy rank")),
         "break-even": number("break-even", help=help_text("break-even rank")),
         "stable rank": number("stable rank", format="%.1f", help=help_text("stable rank")),
         "entropy rank": number("entropy rank", format="%.1f", help=help_text("entropy rank")),

@@ -33,7 +33,7 @@ MATRICES = {
     "rows": "k × k | 1 × 1",
     "columns": "1 × 1 | k × k",
     "spatial": "k × 1 | 1 × k",
-    "whitened": "seen through its inputs",
+    "whitened": "whitened",
 }
 """The matrices of a layer by how its factors would split a kernel; the last is the first, whitened."""
 
@@ -86,12 +86,12 @@ def table(survey: Survey, layers: Sequence[LayerSurvey], energy: int) -> dict[st
         row = {
             "layer": view.name,
             "log σ": sparkline(layer.spectrum),
-            "kind": view.kind,
-            "shape": view.shape_text,
-            "parameters": dense.params,
-            "MACs": dense.macs if view.positions else None,
             "rank": energy_level(layer.spectrum, energy),
             "break-even": FAMILIES["lowrank"].break_even(view, "params") if offered else None,
+            "shape": view.shape_text,
+            "kind": view.kind,
+            "parameters": dense.params,
+            "MACs": dense.macs if view.positions else None,
             "stable rank": found.stable_rank if found else None,
             "entropy rank": found.entropy_rank if found else None,
             "numerical rank": found.numerical_rank if found else None,
@@ -113,6 +113,11 @@ def sparkline(spectrum: Spectrum | None) -> list[float] | None:
         return None
     S = np.asarray(spectrum.S)[indices(spectrum.k, SPARK) - 1] / spectrum.S[0]
     return [round(max(math.log10(s), SPARK_FLOOR), 2) if s > 0 else SPARK_FLOOR for s in S.tolist()]
+
+
+def spark_low(lines: Iterable[list[float] | None]) -> float:
+    """The foot that all sparklines share, so that they can be compared."""
+    return min((min(line) for line in lines if line), default=SPARK_FLOOR)
 
 
 def ledger(survey: Survey) -> dict[str, list[Any]]:
@@ -139,7 +144,8 @@ def ledger_sentences(survey: Survey) -> list[str]:
     usable = [layer.view for layer in survey.layers if not layer.obstacle]
     held = sum(Dense().cost(view).params for view in usable if not view.tied_to)
     whole = max(survey.dense.params, 1)
-    first = f"{len(usable)} of {len(survey.layers)} layers can be compressed; they hold {held / whole:.1%} of the parameters."
+    counted = f"{len(usable)} of {len(survey.layers)} layers can be compressed"
+    first = f"{counted}; they hold {held / whole:.1%} of the parameters."
     reasons = Counter(layer.obstacle for layer in survey.layers if layer.obstacle)
     return [first, *(f"{count} cannot: {reason}." for reason, count in reasons.most_common())]
 

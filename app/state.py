@@ -151,7 +151,7 @@ def fit(survey: Survey) -> Selection:
         changes["locked"] = tuple(name for name in now.locked if name in names)
     if now.primary not in names:
         usable = [layer.view.name for layer in survey.layers if not layer.obstacle]
-        changes["primary"] = (usable or names or [""])[0]
+        changes["primary"] = (*[name for name in now.selected if name in names], *usable, *names, "")[0]
     if now.plan is None or now.plan.model.digest != survey.model.digest:
         changes["plan"] = Plan(survey.model)
         session.past, session.future = [], []

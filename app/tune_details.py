@@ -59,7 +59,7 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
     with left:
         st.markdown(f"**{frame.literal(view.name)}**, {view.shape_text}: error of every form", help=help_text("output error"))
         widgets.figure(
-            error_curves_figure(layer, cuts=cuts, share=share, look=widgets.look()),
+            error_curves_figure(layer, cuts=cuts, share=share, quantity=quantity, look=widgets.look()),
             error_curves_alt(layer, share),
             error_curves_table(layer),
             f"{survey.model.name}-{view.name}-errors",
@@ -155,7 +155,7 @@ def _latency(found: Json, survey: Survey, look: Any) -> None:
     if not times:
         return
     dense, plan = (Quartiles(*times[name][1:], times["repeats"]) for name in ("dense", "compressed"))
-    spread = abs(times["again"][2] - times["dense"][2])
+    spread = times["noise"] * times["dense"][2]
     st.markdown("**Latency of one sample**, measured", help=help_text("latency"))
     args = (dense, plan, spread)
     widgets.figure(

@@ -49,9 +49,7 @@ def figure(
             numbers(table, name, key=f"{key}-table", alt=f"The numbers of the figure. {alt}", config=config)
 
 
-def numbers(
-    table: Table, name: str, *, key: str = "", alt: str = "", config: Mapping[str, Any] | None = None
-) -> None:
+def numbers(table: Table, name: str, *, key: str = "", alt: str = "", config: Mapping[str, Any] | None = None) -> None:
     """A table and a button that saves it as CSV without running the page again."""
     key = key or f"table-{name}"
     st.dataframe(dict(table), hide_index=True, placeholder="–", column_config=dict(config or {}), alt=alt or None)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +86,11 @@ class Pool:
     def job(self, id: str) -> Job | None:
         """The job of that id, None if it is not known here."""
         return self._jobs.get(id)
+
+    def counts(self) -> dict[str, int]:
+        """How many of the jobs it remembers are in each state."""
+        with self._lock:
+            return dict(Counter(job.state for job in self._jobs.values()))
 
     def cancel(self, id: str) -> None:
         """Ends a job that is not over; a running one by ending its process."""

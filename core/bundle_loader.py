@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.util
 import json
 import math
 import sys
@@ -151,13 +150,10 @@ def _architecture(folder: Path, plan: Mapping[str, Any]) -> nn.Module:
     if wanted is None:
         raise ValueError("This folder holds no architecture: give your own dense network, load(model=...).")
     path = checked(folder, plan, "architecture.py")
-    spec = importlib.util.spec_from_file_location("rankscope_architecture", path)
-    if spec is None or spec.loader is None:
-        raise ValueError("architecture.py cannot be imported.")
-    code = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(code)
+    code: dict[str, Any] = {"__name__": "rankscope_architecture"}
+    exec(compile(path.read_bytes(), str(path), "exec"), code)  # not imported: that would leave a cache in the folder
     with torch.device("meta"):
-        network: nn.Module = getattr(code, wanted["class"])(**wanted["options"])
+        network: nn.Module = code[wanted["class"]](**wanted["options"])
     return network
 
 

@@ -164,13 +164,11 @@ def evaluate(
     plan_made = _read_plan(plan_file) if plan_file else None
     with _progress() as progress:
         found = journeys.evaluate(opened, open_data(data), plan_made, limit, seed, stages, timed, progress)
-    content: dict[str, Any] = asdict(found)
+    content = journeys.as_dict(found)
     if plan_made is not None:
         survey = journeys.survey_of(opened)
         cost = plan_cost(plan_made, survey.views, survey.rest)
         content["kept"] = {q: cost.of(q) / max(survey.dense.of(q), 1) for q in QUANTITIES}
-    if found.latency is not None:
-        content["latency"] |= {"ratio": found.latency.ratio, "noise": found.latency.noise, "verdict": found.latency.verdict}
     if as_json:
         return _print_json(content)
     table = Table("measured", "accuracy", "± (binomial)", "n", "seed")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.compression.plans import Plan, check_plan
 from core.compression.survey import Survey
@@ -22,6 +22,7 @@ from core.provenance import Measurement, here
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from core.bundles import BundleCheck
     from core.compression.fitting import StepGain
     from core.networks.checkpoints import Opened
     from core.training.data import Data
@@ -73,16 +74,22 @@ def calibrated_survey(
     """The survey with output and damage curves from `samples` training inputs of `data`, from the cache if it has it."""
     from core.compression.surveying import calibrate
 
-    what = calibration_key(data.ref.digest, samples, seed)
-    stored = stored_survey(opened.ref.digest, what)
-    if stored is None and (data.ref.source, samples, seed) == ("digits", CALIBRATION_SAMPLES, 0):
-        stored = _shipped(opened)
+    stored = known_calibration(opened, data, samples, seed)
     if stored is not None:
-        return replace(stored, model=opened.ref, notes=opened.notes, reason=opened.reason)
+        return stored
+    what = calibration_key(data.ref.digest, samples, seed)
     x, words = calibration_inputs(opened, data, samples, seed)
     made = calibrate(survey_of(opened, progress), runnable(opened), x, words, seed, progress)
     store_survey(made, what)
     return made
+
+
+def known_calibration(opened: Opened, data: Data, samples: int, seed: int) -> Survey | None:
+    """The calibrated survey if it was made before, or lies beside the demo; None otherwise."""
+    found = stored_survey(opened.ref.digest, calibration_key(data.ref.digest, samples, seed))
+    if found is None and (data.ref.source, samples, seed) == ("digits", CALIBRATION_SAMPLES, 0):
+        found = _shipped(opened)
+    return replace(found, model=opened.ref, notes=opened.notes, reason=opened.reason) if found else None
 
 
 def calibration_key(data_digest: str, samples: int, seed: int) -> str:
@@ -158,6 +165,53 @@ def evaluate(
     return Evaluation(dense, measured, gains, after, times)
 
 
+def export(
+    opened: Opened,
+    plan: Plan,
+    data: Data | None,
+    folder: Path,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> BundleCheck:
+    """Applies the plan with its repair, measures it on the test split of `data` (if given), and writes the bundle, which
+    counts only if it reads back to equal outputs."""
+    import torch
+
+    from core.export import Facts, write_bundle
+    from core.training.data import check_fits
+    from core.training.evaluate import accuracy, normalized
+
+    survey = survey_of(opened, progress)
+    if data is not None:
+        survey = known_calibration(opened, data, plan.repair.samples, plan.repair.seed) or survey
+    model = runnable(opened)
+    new, gains, _ = compressed_network(opened, plan, survey, data, progress)
+    if data is None:
+        example = torch.rand(8, *survey.input_shape, generator=torch.Generator().manual_seed(0))
+        return write_bundle(folder, opened, plan, new, survey, example, Facts(gains=gains))
+    assert opened.arch is not None
+    check_fits(data, opened.arch)
+    x, y = data.split("test", limit, 0)
+    x = normalized(x, opened.arch)
+    words = f"{len(x):,} test examples of {data.ref.name}"
+    facts = Facts(
+        dense=accuracy(model, x, y, 0, words, progress),
+        compressed=accuracy(new, x, y, 0, words, progress),
+        gains=gains,
+        calibration=f"{plan.repair.samples:,} training inputs of {data.ref.name}, no labels, seed {plan.repair.seed}",
+    )
+    return write_bundle(folder, opened, plan, new, survey, x[:8], facts)
+
+
+def as_dict(found: Evaluation) -> dict[str, Any]:
+    """An evaluation as plain values, with what follows from the latencies."""
+    content = asdict(found)
+    if found.latency is not None:
+        times = found.latency
+        content["latency"] |= {"ratio": times.ratio, "noise": times.noise, "verdict": times.verdict}
+    return content
+
+
 def stored_survey(digest: str, what: str) -> Survey | None:
     """The survey of these weights and this calibration from the cache; None if there is none or it cannot be read."""
     try:
@@ -218,8 +272,6 @@ def survey_key(digest: str, what: str) -> str:
 
 def summary(survey: Survey) -> dict[str, object]:
     """The ledger as plain values: every layer with its shape, cost, obstacle and diagnostics."""
-    from dataclasses import asdict
-
     from core.networks.forms import Dense
 
     return {

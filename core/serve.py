@@ -1,6 +1,6 @@
 """The app's worker process: reads one JSON request a line on standard input, answers with JSON lines on standard output.
 
-    request   {"id": "...", "do": "survey" | "calibrate" | "evaluate" | "export" | "shuffle" | "stop", ...arguments}
+    request   {"id": "...", "do": "survey" | "calibrate" | "evaluate" | "export" | "stop", ...arguments}
     answers   {"id", "progress": [what, done, of]}  any number of times, at most ten a second
               {"id", "result": ...}  or  {"id", "error": "one sentence"}  exactly once
 
@@ -91,7 +91,7 @@ def _evaluate(request: dict[str, Any], progress: journeys.Progress) -> Any:
         request.get("timed", False),
         progress,
     )
-    return asdict(found)
+    return journeys.as_dict(found)
 
 
 def _export(request: dict[str, Any], progress: journeys.Progress) -> Any:

@@ -14,5 +14,4 @@ with left:
     spectra_panels.plot(found)
 with right:
     spectra_panels.table(found)
-st.divider()
 spectra_details.below(found)

@@ -138,7 +138,7 @@ def paired_moments(
             X = input_rows(layer, view, given, picks).double()
             Y = output_rows(view, made, picks).double()
             if bias is not None:
-                Y = Y - bias.double()
+                Y = Y - bias.detach().double()
             G, C, count = G + X.mT @ X, C + Y.mT @ X, count + len(X)
     return G / count, C / count
 

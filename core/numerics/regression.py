@@ -143,7 +143,7 @@ def fit_masked(goal: Target, mask: Tensor, steps: int = 50) -> Tensor:
 
 def _outer(goal: Target, P: Tensor, B: Tensor) -> Tensor:
     """The best A (T, m, r) for B: least squares on the r*T inner outputs H = T_B X."""
-    T, q = P.shape
+    T, _q = P.shape
     r = B.shape[0]
     lift = B.new_zeros(T * r, goal.G.shape[0])
     for t, columns in enumerate(P):

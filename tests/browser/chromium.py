@@ -11,14 +11,29 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+APP = REPOSITORY / "streamlit_app.py"
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running Streamlit server: its address without a trailing slash, process id, and file of what it printed."""
+
+    address: str
+    pid: int
+    log: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
 
 
 def missing() -> str:
@@ -40,29 +55,31 @@ def free_port() -> int:
 @contextmanager
 def streamlit(
     script: Path, home: Path, environment: Mapping[str, str] | None = None, wait: float = 60
-) -> Iterator[str]:
-    """Run ``streamlit run script`` from the repository with ``home`` as home folder; yield its address.
+) -> Iterator[Server]:
+    """Run ``streamlit run script`` from the repository with ``home`` as home folder and nothing to read on its input.
 
-    ``wait`` is the longest start-up in seconds. Raises RuntimeError with the server's output if it does not come up.
+    Everything but the port is what the project's own configuration says. ``wait`` is the longest start-up in seconds.
+    Raises RuntimeError with the server's output if it does not come up.
     """
     port = free_port()
     log = home / f"{script.stem}-{port}.log"
-    command = [
-        sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port),
-        "--server.address", "127.0.0.1", "--server.headless", "true",
-    ]  # fmt: skip
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STREAMLIT_")}
+    options = ("--server.port", str(port), "--server.headless", "true")
+    command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
+    foreign = ("STREAMLIT_", "RANKSCOPE_", "XDG_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     own = {"HOME": str(home), "PYTHONPATH": str(REPOSITORY), **(environment or {})}
     with log.open("w") as output:
-        server = subprocess.Popen(command, cwd=REPOSITORY, env=inherited | own, stdout=output, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            command, cwd=REPOSITORY, env=inherited | own, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + wait
         while not _healthy(address):
             if server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"streamlit did not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.1)
-        yield address
+            time.sleep(0.05)
+        yield Server(address, server.pid, log)
     finally:
         server.terminate()
         try:

@@ -1,6 +1,7 @@
-"""Fixtures of the browser tests: one Chromium per session, one fresh profile per test.
+"""Fixtures of the browser tests: one Chromium per session, one fresh profile per test, one server per script.
 
-Without Chromium the tests are skipped by name, or fail when RANKSCOPE_REQUIRE_BROWSER is 1.
+All browser tests carry one xdist group, so that with `--dist loadgroup` a single worker drives the one browser. Without
+Chromium the tests are skipped by name, or fail when RANKSCOPE_REQUIRE_BROWSER is 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,15 @@ from typing import Any
 import pytest
 
 from tests.browser import chromium
+from tests.browser.visitor import Visitor
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One group for everything that drives the browser."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +64,36 @@ def serve(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
     running: dict[Path, str] = {}
     with ExitStack() as stack:
 
-        def start(script: Path, **environment: str) -> str:
+        def start(script: Path) -> str:
             if script not in running:
                 home = tmp_path_factory.mktemp("home")
-                running[script] = stack.enter_context(chromium.streamlit(script, home, environment))
+                running[script] = stack.enter_context(chromium.streamlit(script, home)).address
             return running[script]
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the app's server offers under Open model; tests put files into it."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def rankscope(
+    browser: Any, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[chromium.Server]:
+    """The app, served once per session from an empty home."""
+    home = tmp_path_factory.mktemp("home")
+    with chromium.streamlit(chromium.APP, home, {"RANKSCOPE_MODELS": str(models)}) as server:
+        yield server
+
+
+@pytest.fixture
+def visit(rankscope: chromium.Server, profile: Callable[..., Any]) -> Callable[..., Visitor]:
+    """A visitor in a fresh profile, on a page of the app: ``visit("tune", width=1280, dark=False)``."""
+
+    def make(where: str = "", **window: Any) -> Visitor:
+        return Visitor(profile(**window), rankscope.address).open(where)
+
+    return make

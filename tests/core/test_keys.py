@@ -1,4 +1,4 @@
-"""Keys: equal content gives equal keys, anything else another one. The witness is SHA-256 of a text written out here."""
+"""Keys: equal content gives equal keys, other content others. The witness is SHA-256 of a text written out here."""
 
 from __future__ import annotations
 

@@ -50,10 +50,7 @@ def test_digits_are_scikit_learns_with_a_fixed_stratified_split() -> None:
     assert np.array_equal(x.numpy()[:, 0] * 16, bunch.images[order]) and np.array_equal(y.numpy(), bunch.target[order])
     shares = np.bincount(every[1][1]) - np.bincount(bunch.target) * 500 / 1797
     assert np.abs(shares).max() < 1
-    assert data.rows["test"][:8].tolist() == DIGITS_TEST_ROWS  # pinned: stored accuracies depend on it
-
-
-DIGITS_TEST_ROWS: list[int] = [0, 3, 5, 12, 14, 16, 17, 19]
+    assert data.rows["test"][:8].tolist() == [3, 5, 7, 13, 16, 19, 22, 26]  # stored accuracies depend on it
 
 
 @pytest.mark.parametrize("num_test", [1, 7, 50, 99])
@@ -121,6 +118,13 @@ def test_npz_values_come_out_between_0_and_1(tmp_path: Path, dtype: type) -> Non
     if dtype in (np.float32, np.float64):
         data = open_data(bad_data.npz(tmp_path, x=stored / 255, y=y, x_test=stored / 255, y_test=y))
         assert torch.allclose(data.split("train")[0], x, atol=1e-7) and data.notes == ()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32])
+def test_npz_of_black_and_white(tmp_path: Path, dtype: type) -> None:
+    stored = (np.arange(40).reshape(10, 2, 2) % 3 == 0).astype(dtype)
+    data = open_data(bad_data.npz(tmp_path, x=stored, y=np.arange(10) % 2))
+    assert np.array_equal(data.read(np.arange(10))[:, 0], stored) and "black and white" in data.notes[0]
 
 
 def test_npz_in_keras_names_rows_of_values_and_class_names(tmp_path: Path) -> None:
@@ -366,7 +370,9 @@ def test_mnist_opens(shared: Path) -> None:
 
 
 @pytest.mark.needs_shared
-def test_the_public_resnet20_reaches_its_accuracy(shared: Path) -> None:
+@pytest.mark.parametrize(("limit", "spread"), [(1000, 0.037), pytest.param(None, 0.0005, marks=pytest.mark.slow)])
+def test_the_public_resnet20_reaches_its_accuracy(shared: Path, limit: int | None, spread: float) -> None:
+    """8,103 of all 10,000 images; of 1,000 within three binomial deviations of that."""
     from core.networks.checkpoints import open_model
 
     data = open_data(shared / "data" / "cifar10-jpeg.tar.xz")
@@ -374,11 +380,8 @@ def test_the_public_resnet20_reaches_its_accuracy(shared: Path) -> None:
     assert (data.size("train"), data.size("test")) == (50_000, 10_000)
     assert opened.arch is not None and opened.module is not None
     check_fits(data, opened.arch)
-    x, y = data.split("test", 2000)
+    x, y = data.split("test", limit)
     mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (opened.arch.mean, opened.arch.std))
     with torch.inference_mode():
-        correct = sum(
-            int((opened.module((x[i : i + 250] - mean) / std).argmax(dim=1) == y[i : i + 250]).sum())
-            for i in range(0, 2000, 250)
-        )
-    assert correct / 2000 == pytest.approx(0.8103, abs=0.027)  # 8,103 of all 10,000; three deviations at n = 2,000
+        answers = [opened.module((part - mean) / std).argmax(dim=1) for part in x.split(250)]
+    assert float((torch.cat(answers) == y).float().mean()) == pytest.approx(0.8103, abs=spread)

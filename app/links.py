@@ -42,17 +42,16 @@ def plan_text(plan: Plan) -> str:
 
 
 def encode_plan(plan: Plan) -> str:
-    """A plan as URL-safe text: a checksum of all and of the model, the repair, then per layer its name's checksum,
-    family and level."""
+    """A plan as URL-safe text: a checksum of the rest and of the model, then compressed the repair, and per layer its
+    name's checksum, family and level."""
     repair = plan.repair
     steps = sum(1 << i for i, step in enumerate(STEPS) if step in repair.steps)
     body = struct.pack(_REPAIR, steps, repair.samples, repair.seed) + b"".join(
         struct.pack(_LAYER, zlib.crc32(entry.layer.encode()), _FAMILY_IDS.index(entry.form.family), entry.form.level)
         for entry in plan.layers
     )
-    check = zlib.crc32(body + plan.model.digest.encode())
-    packed = zlib.compress(struct.pack(">I", check) + body, 9)
-    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+    packed = zlib.compress(body, 9)
+    return _letters(struct.pack(">I", zlib.crc32(packed + plan.model.digest.encode())) + packed)
 
 
 def decode_plan(text: str, survey: Survey) -> Plan | None:
@@ -78,24 +77,27 @@ def _stored_plan(id: str) -> Plan | None:
 
 def _decoded(text: str, survey: Survey) -> Plan | None:
     try:
-        packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        raw = zlib.decompressobj().decompress(packed, 1 << 20)
-        check, body = struct.unpack(">I", raw[:4])[0], raw[4:]
+        whole = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        check, packed = struct.unpack(">I", whole[:4])[0], whole[4:]
+        if zlib.crc32(packed + survey.model.digest.encode()) != check or _letters(whole) != text:
+            return None
+        body = zlib.decompressobj().decompress(packed, 1 << 20)
         start = struct.calcsize(_REPAIR)
         steps, samples, seed = struct.unpack(_REPAIR, body[:start])
         rows = list(struct.iter_unpack(_LAYER, body[start:]))
     except (binascii.Error, ValueError, zlib.error, struct.error):
         return None
-    plain = base64.urlsafe_b64encode(packed).decode().rstrip("=")
-    if zlib.crc32(body + survey.model.digest.encode()) != check or plain != text or samples < 1:
-        return None
     names = {zlib.crc32(view.name.encode()): view.name for view in survey.views}
     known = all(name in names and 0 < family < len(_FAMILY_IDS) for name, family, _ in rows)
-    if not known or len({name for name, _, _ in rows}) < len(rows):
+    if not known or samples < 1 or len({name for name, _, _ in rows}) < len(rows):
         return None
     layers = tuple(LayerPlan(names[name], _form(_FAMILY_IDS[family], level)) for name, family, level in rows)
     chosen = tuple(step for i, step in enumerate(STEPS) if steps >> i & 1)
     return Plan(survey.model, layers, Repair(chosen, samples, seed))
+
+
+def _letters(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def is_stored(text: str) -> bool:

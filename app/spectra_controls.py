@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import references, services, spectra_rows, state, widgets
 from app.figures.spectra_view import SpectraView
+from app.figures.thinning import POINTS
 from app.glossary import help_text
 from core.compression.survey import LayerSurvey, Survey
 
@@ -87,21 +88,30 @@ def drawn(survey: Survey, longest: int) -> tuple[SpectraView, str, Survey | None
             width=165,
         )
         twin = _twin(survey) if kind == "twin" else None
-        with st.popover("Axes", key="spectra-axes", help="Scale, range, every point"):
-            axes = _axes(longest)
-    normalise, log_x, (first, last), every = axes
+        with st.popover("Axes", key="spectra-axes", help="Scale and range of the axes"):
+            normalise, log_x, (first, last) = _axes(longest)
     view = SpectraView(
         quantity=quantity,
         normalise=normalise,
         log_x=log_x,
         index_range=None if (first, last) == (1, longest) else (min(first, longest - 1), last),
-        **({"points": None} if every else {}),
+        points=points(),
     )
     return view, kind, twin
 
 
-def _axes(longest: int) -> tuple[bool, bool, tuple[int, int], bool]:
-    """Normalised, logarithmic index, first and last index, every point: what one sets once."""
+def points() -> int | None:
+    """Points of a line at most, None for every one."""
+    return None if state.value("spectra-all") else POINTS
+
+
+def show_all(thinned: str) -> None:
+    """A toggle that says how lines were thinned, or would be, and draws every point."""
+    st.toggle(f"{thinned}: show all", key="spectra-all", persist_state="session", on_change=lambda: redraw(PLOT, BELOW))
+
+
+def _axes(longest: int) -> tuple[bool, bool, tuple[int, int]]:
+    """Normalised, logarithmic index, first and last index: what one sets once."""
     normalise = st.toggle(
         "Every line over its own largest value",
         True,
@@ -114,10 +124,7 @@ def _axes(longest: int) -> tuple[bool, bool, tuple[int, int], bool]:
     if longest > 2:
         key = f"spectra-range-{longest}"
         indices = st.slider("Indices shown", 1, longest, (1, longest), key=key, persist_state="session")
-    every = st.toggle(
-        "Draw every point", key="spectra-all", persist_state="session", help="Long spectra are thinned otherwise."
-    )
-    return normalise, scale == "log", indices, every
+    return normalise, scale == "log", indices
 
 
 def _twin(survey: Survey) -> Survey | None:

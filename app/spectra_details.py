@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import frame, references, spectra_rows, state, tuning, widgets
 from app.glossary import ALIASES, GLOSSARY, help_text
-from app.spectra_controls import BELOW, matrix_in_hand, redraw
+from app.spectra_controls import BELOW, matrix_in_hand, points, redraw
 from core.catalogue import RankMark
 from core.compression.plans import Plan
 from core.compression.survey import LayerSurvey, Survey
@@ -53,7 +53,7 @@ def _rules(survey: Survey, layer: LayerSurvey) -> None:
     left, right = st.columns([4, 3], gap="medium")
     with left:
         widgets.figure(
-            rules_figure(spectrum, marks, edge, even, look=widgets.look(), height=300),
+            rules_figure(spectrum, marks, edge, even, points=points(), look=widgets.look(), height=300),
             rules_alt(marks, even),
             rules_table(spectrum, marks, even),
             f"{survey.model.name}-{view.name}-rules",
@@ -81,24 +81,23 @@ def _hand_over(
         state.change_plan(new)
         redraw(BELOW)
 
-    for mark in sorted(marks, key=lambda mark: (mark.rank, mark.label)):
-        term = ALIASES.get(mark.name, mark.name)
-        costs = " · costs more" if even is not None and mark.rank > even else ""
-        words, button = st.columns([5, 2], vertical_alignment="center", gap="small")
-        words.markdown(
-            f"{mark.label}: **{mark.rank}**{costs}", help=help_text(term) if term in GLOSSARY else mark.source
-        )
-        button.button(
-            "Use in Tune",
-            key=f"use-{mark.name}",
-            on_click=use,
-            args=(mark.rank,),
-            disabled=not family or mark.rank < 1,
-            help=f"Gives this layer rank {mark.rank}: {spectrum.energy(mark.rank):.1%} of its energy."
-            if mark.rank
-            else "Nothing stands out by this rule.",
-            width="stretch",
-        )
+    with st.container(gap="xsmall"):
+        for mark in sorted(marks, key=lambda mark: (mark.rank, mark.label)):
+            term = ALIASES.get(mark.name, mark.name)
+            costs = " · costs more" if even is not None and mark.rank > even else ""
+            words, button = st.columns([2, 1], vertical_alignment="center", gap="small")
+            meaning = help_text(term) if term in GLOSSARY else mark.source
+            words.markdown(f"{mark.label}: **{mark.rank}**{costs}", help=meaning)
+            kept = f"Gives this layer rank {mark.rank}, which keeps {spectrum.energy(mark.rank):.1%} of its energy."
+            button.button(
+                f"Use {mark.rank} in Tune",
+                key=f"use-{mark.name}",
+                on_click=use,
+                args=(mark.rank,),
+                disabled=not family or mark.rank < 1,
+                help=kept if mark.rank else "By this rule nothing stands out, so there is no rank to use.",
+                width="stretch",
+            )
 
 
 def _errors(survey: Survey, layer: LayerSurvey) -> None:
@@ -170,24 +169,29 @@ def _facts(found: spectra_rows.Diagnostics) -> tuple[tuple[tuple[str, str, str],
 
     return (
         (
-            ("alpha", f"{number(found.alpha)} ± {number(found.alpha_sigma)}", "alpha"),
+            ("alpha", number(found.alpha), "alpha"),
+            ("standard error", number(found.alpha_sigma), "alpha standard error"),
             ("fit distance", number(found.alpha_distance), "alpha distance"),
-            ("points in the tail", str(found.alpha_tail), "alpha tail"),
         ),
         (
+            ("points in the tail", str(found.alpha_tail), "alpha tail"),
             ("noise edge", f"{found.mp_edge:.3g}", "marchenko-pastur edge"),
             ("spikes", str(found.spikes), "spikes"),
-            ("MP soft rank", number(found.mp_soft_rank), "mp soft rank"),
         ),
         (
+            ("MP soft rank", number(found.mp_soft_rank), "mp soft rank"),
             ("stable rank", number(found.stable_rank, 1), "stable rank"),
             ("entropy rank", number(found.entropy_rank, 1), "entropy rank"),
-            ("matrix entropy", number(found.matrix_entropy), "matrix entropy"),
         ),
         (
-            ("log norm", number(found.log_norm), "log norm"),
-            ("log spectral norm", number(found.log_spectral_norm), "log spectral norm"),
+            ("matrix entropy", number(found.matrix_entropy), "matrix entropy"),
             ("numerical rank", str(found.numerical_rank), "numerical rank"),
+            ("log norm", number(found.log_norm), "log norm"),
+        ),
+        (
+            ("log spectral norm", number(found.log_spectral_norm), "log spectral norm"),
+            ("log alpha norm", number(found.log_alpha_norm), "log alpha norm"),
+            ("alpha-hat", number(found.alpha_weighted), "alpha weighted"),
         ),
     )
 

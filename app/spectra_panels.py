@@ -5,6 +5,7 @@ Each is a fragment of its own, so that a tick redraws the lines and not the tabl
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -12,8 +13,9 @@ import streamlit as st
 from app import frame, references, spectra_rows, state, widgets
 from app.figures.spectra import MOST_REFERENCES, spectra_alt, spectra_figure, spectra_note, spectra_table
 from app.figures.spectra_view import SpectraView
+from app.figures.thinning import POINTS
 from app.glossary import help_text
-from app.spectra_controls import BELOW, PLOT, TABLE, drawn, matrix_in_hand, redraw, shown, walk
+from app.spectra_controls import BELOW, PLOT, TABLE, drawn, matrix_in_hand, redraw, show_all, shown, walk
 from core.compression.survey import LayerSurvey, Survey
 
 FIGURE = "spectra-figure"
@@ -34,11 +36,12 @@ def plot(survey: Survey) -> None:
     compared, missing = references.references(kind, first, matrix, room, twin)
     cuts = {layer.view.name: spectra_rows.energy_level(layer.spectrum, now.energy) or 0 for layer in selected}
     context = list(layers.values())
+    others = [spectra_rows.stand_in(label, spectrum) for label, spectrum in compared]
     with place:
         widgets.figure(
             spectra_figure(selected, context, view, reference=compared, cuts=cuts, look=widgets.look(), height=420),
             spectra_alt(selected, view),
-            spectra_table(selected or context[: spectra_rows.MOST], view),
+            spectra_table([*(selected or context[: spectra_rows.MOST]), *others], view),
             f"{survey.model.name}-spectra",
             key=FIGURE,
             on_select=_clicked,
@@ -114,8 +117,8 @@ def _remarks(selected: list[LayerSurvey], view: SpectraView, missing: str) -> No
             st.warning(f"{frame.literal(layer.view.name)} is all zeros: there is nothing to draw on this axis.")
     if missing:
         st.markdown(frame.literal(missing))
-    if note := spectra_note(selected, view):
-        st.markdown(f"{note}. Show all: “Draw every point”, under Axes.")
+    if thinned := spectra_note(selected, replace(view, points=POINTS)):
+        show_all(thinned)
 
 
 def _clicked() -> None:

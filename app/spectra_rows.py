@@ -16,6 +16,7 @@ from app.references import matrix_of
 from core.catalogue import RankMark, rank_marks
 from core.compression.survey import LayerSurvey, Survey
 from core.networks.forms import FAMILIES, Dense
+from core.networks.views import LayerView
 from core.numerics.diagnostics import Diagnostics, diagnose
 from core.numerics.ranks import energy_rank
 from core.numerics.svd import Spectrum
@@ -211,6 +212,13 @@ def marks(spectrum: Spectrum) -> tuple[RankMark, ...]:
 def diagnostics_of(spectrum: Spectrum) -> Diagnostics:
     """Diagnostics of a matrix that the survey has none of."""
     return diagnose(spectrum)
+
+
+def stand_in(label: str, spectrum: Spectrum) -> LayerSurvey:
+    """A reference as a layer of its own, so that it has a column in the table beside the figure."""
+    return LayerSurvey(
+        LayerView(label, "other", spectrum.m, spectrum.n), "", (("rows", spectrum),), None, None, None, ()
+    )
 
 
 def whole_as(survey: Survey, matrix: str) -> Survey:

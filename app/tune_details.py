@@ -20,7 +20,7 @@ def before_and_after(survey: Survey, plan: Plan, now: state.Selection) -> None:
     """Costs dense and under the plan; accuracy after every repair step; latency."""
     from app.figures.cost import cost_alt, cost_figure, cost_table
 
-    cost = tuning.effective_cost(survey, plan, now.quantity)
+    cost = tuning.effective_cost(survey, plan, tuning.counted(survey, now.mode, now.quantity)[0])
     look = widgets.look()
     left, right = st.columns(2)
     with left:
@@ -47,7 +47,7 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
         st.info(f"{frame.literal(now.primary)} stays dense: {frame.literal(layer.obstacle)}.")
         return
     view, form = layer.view, plan.form(now.primary)
-    quantity = now.quantity if Dense().cost(view).of(now.quantity) else "params"
+    quantity = tuning.counted(survey, now.mode, now.quantity)[0]
     whole = Dense().cost(view).of(quantity)
     share = {
         curve.family: [FAMILIES[curve.family].make(r, view).cost(view).of(quantity) / whole for r in curve.at]
@@ -91,7 +91,7 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
 
 def editor(survey: Survey, plan: Plan, now: state.Selection) -> None:
     """Ranks typed by hand; the truth stays in the plan, so an edit is applied and the table made anew."""
-    quantity = now.quantity if survey.dense.of(now.quantity) else "params"
+    quantity = tuning.counted(survey, now.mode, now.quantity)[0]
     columns = tuning.table(survey, plan, now.locked, quantity)
     names = columns["layer"]
     key = f"editor-{state.revision()}-{hash(plan)}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import frame, services, state, tuning
+from app import frame, services, state, tuning, widgets
 from app.components import last_message, rank_bars, share_percent, unseen
 from app.glossary import help_text
 from core.catalogue import ALLOCATORS
@@ -33,25 +33,19 @@ def tune(survey: Survey) -> None:
 def _controls(survey: Survey) -> None:
     """One row: what to turn, in which unit, the solver, undo, redo, pin."""
     now = state.get()
-    quantities = [q for q in QUANTITY_WORDS if survey.dense.of(q)]
+    offered = tuning.counted(survey, now.mode, now.quantity)
+    units = {quantity: words for quantity, words in QUANTITY_WORDS.items() if quantity in offered}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.segmented_control(
-            "Turn",
-            list(MODE_WORDS),
-            default=now.mode,
-            format_func=MODE_WORDS.__getitem__,
-            key="tune-mode",
-            on_change=state.changed("tune-mode", lambda value: _set(mode=value or "rank")),
-            help=help_text("form"),
+        widgets.choice(
+            "Turn", MODE_WORDS, "tune-mode", value=now.mode, term="form", then=lambda mode: _set(mode=mode)
         )
-        st.segmented_control(
+        widgets.choice(
             "Counted in",
-            quantities,
-            default=now.quantity if now.quantity in quantities else quantities[0],
-            format_func=QUANTITY_WORDS.__getitem__,
-            key="tune-quantity",
-            on_change=state.changed("tune-quantity", lambda value: _set(quantity=value or quantities[0])),
-            help=help_text("MACs"),
+            units,
+            "tune-quantity",
+            value=offered[0],
+            term="MACs",
+            then=lambda quantity: _set(quantity=quantity),
         )
         with st.popover("Budget solver", icon=":material/calculate:"):
             _solver(survey)
@@ -71,10 +65,12 @@ def _controls(survey: Survey) -> None:
             on_click=lambda: state.change_plan(Plan(survey.model)),
             help="Start again from the model as it is; Undo brings the plan back.",
         )
+    if now.mode == "sparsity":
+        st.markdown("Masked weights are still multiplied, so sparsity saves parameters and bytes here, never MACs.")
     if survey.runnable and not survey.calibration:
         _calibration(survey)
     elif not survey.runnable:
-        st.caption("Weights only: errors are of weights, MACs, accuracy and latency need a network that can be run.")
+        st.markdown("Weights only: errors are of weights; MACs, accuracy and latency need a network that can be run.")
 
 
 def _hero(survey: Survey) -> None:
@@ -82,7 +78,7 @@ def _hero(survey: Survey) -> None:
     now = state.get()
     plan = now.plan or Plan(survey.model)
     mode, locked = now.mode, now.locked
-    quantity = now.quantity if survey.dense.of(now.quantity) else "params"
+    quantity = tuning.counted(survey, mode, now.quantity)[0]
     name = services.dial_name(survey, plan, mode, locked)
     data = {
         "view": "tune",
@@ -241,7 +237,8 @@ def _solver(survey: Survey) -> None:
         multiple = st.selectbox("Ranks are multiples of", (1, 2, 4, 8, 16), help="8 suits tensor cores.")
         floor = st.slider("Least share of every layer", 0, 50, 0, 5, format="%d %%", help="A floor under each layer.")
         pressed = st.form_submit_button("Choose ranks", type="primary")
-    st.caption(f"Of the {QUANTITY_WORDS[now.quantity]}. Locked layers keep their form. Predicted, not measured.")
+    quantity = tuning.counted(survey, now.mode, now.quantity)[0]
+    st.markdown(f"Of the {QUANTITY_WORDS[quantity]}. Locked layers keep their form. Predicted, not measured.")
     if not pressed:
         return
     plan = now.plan or Plan(survey.model)
@@ -251,7 +248,7 @@ def _solver(survey: Survey) -> None:
         multiple=multiple,
         families=tuning.MODES[now.mode],
     )
-    made = services.solve(survey, now.quantity, keep / 100, method, rules)
+    made = services.solve(survey, quantity, keep / 100, method, rules)
     state.change_plan(made.plan)
     if made.outcome != "OK":
         state.notice(made.remedy)

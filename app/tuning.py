@@ -27,6 +27,13 @@ KNOTS = 33
 """Levels of a curve sent to the browser at most; between them it draws straight lines."""
 
 
+def counted(survey: Survey, mode: str, quantity: str) -> list[str]:
+    """Quantities a budget can be in, the wished one first if it is among them. MACs are not while masks are turned, which
+    leave every MAC to execute, nor when nothing is known of the network's forward pass."""
+    offered = [q for q in ("macs", "params", "bytes") if survey.dense.of(q) and (q != "macs" or mode != "sparsity")]
+    return sorted(offered, key=lambda q: q != quantity)
+
+
 def families_of(layer: LayerSurvey, mode: str, form: Form) -> list[str]:
     """Families a layer offers in a mode, and the one it has."""
     found = [curve.family for curve in layer.curves if curve.family in MODES[mode]]
@@ -149,11 +156,11 @@ def energy_kept(survey: Survey, plan: Plan) -> float:
 
 
 def costs_more(survey: Survey, plan: Plan, quantity: str) -> list[str]:
-    """Layers whose form costs at least as much as leaving them dense."""
+    """Layers whose form costs more than leaving them dense, as the bars count them."""
     found = []
     for entry in plan.layers:
         view = survey.layer(entry.layer).view
-        if entry.form.cost(view).of(quantity) >= Dense().cost(view).of(quantity):
+        if entry.form.cost(view).of(quantity) > Dense().cost(view).of(quantity):
             found.append(entry.layer)
     return found
 

@@ -158,10 +158,9 @@ def _architecture(folder: Path, plan: Mapping[str, Any]) -> nn.Module:
 
 
 def _exchange(network: nn.Module, name: str, parts: list[dict[str, Any]]) -> None:
-    """Puts a chain of fresh layers, without weights, at the path `name`."""
-    parent, _, child = name.rpartition(".")
+    """Puts a chain of fresh layers, without weights, at the path `name` and wherever else that layer is used."""
     try:
-        network.get_submodule(name)
+        old = network.get_submodule(name)
     except AttributeError:
         raise ValueError(f"The network has no layer {name!r}; it is not the one this plan was made for.") from None
     chain = nn.Sequential()
@@ -170,7 +169,9 @@ def _exchange(network: nn.Module, name: str, parts: list[dict[str, Any]]) -> Non
             raise ValueError(f"Layer {name!r} asks for {part['kind']!r}, which is none of {', '.join(KINDS)}.")
         options = {key: tuple(v) if isinstance(v, list) else v for key, v in part["options"].items()}
         chain.add_module(part["name"], KINDS[part["kind"]](**options, device="meta"))
-    setattr(network.get_submodule(parent), child, chain)
+    for parent in list(network.modules()):
+        for child in [child for child, module in parent._modules.items() if module is old]:
+            setattr(parent, child, chain)
 
 
 def _fill(network: nn.Module, tensors: dict[str, Tensor], shared: Mapping[str, str]) -> None:

@@ -16,8 +16,8 @@ def canonical(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [type(value).__name__, *([f.name, canonical(getattr(value, f.name))] for f in dataclasses.fields(value))]
-    if isinstance(value, dict):
-        return ["dict", *([str(k), canonical(value[k])] for k in sorted(value))]
+    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
+        return ["dict", *([k, canonical(value[k])] for k in sorted(value))]
     if isinstance(value, (tuple, list)):
         return ["list", *(canonical(v) for v in value)]
     if isinstance(value, float):

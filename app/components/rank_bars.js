@@ -31,6 +31,7 @@ function adopt(view, data) {
   const fresh = !view.data || view.data.revision !== data.revision;
   const unsaid = [view.pending, view.drag].filter((act) => act?.subject).map((act) => describe(view, act.subject));
   if (view.data?.primary !== data.primary) view.primary = view.reported = data.primary;
+  forgetOtherForms(view, data);
   view.data = data;
   for (const layer of data.layers) if (!layer.families?.length) layer.obstacle ||= "no form fits this layer";
   if (!data.layers.some((layer) => layer.name === view.primary)) view.primary = data.layers[0]?.name ?? "";
@@ -47,6 +48,13 @@ function adopt(view, data) {
   view.colours = coloursOf(view.root);
   view.formKey = null;
   invalidate(view);
+}
+
+// A layer that offers other forms than before (another mode) has no last choice to return to: indices changed meaning.
+function forgetOtherForms(view, data) {
+  const forms = (layer) => (layer.families ?? []).map(({ id }) => id).join();
+  const before = new Map((view.data?.layers ?? []).map((layer) => [layer.name, forms(layer)]));
+  for (const layer of data.layers) if (before.get(layer.name) !== forms(layer)) view.last.delete(layer.name);
 }
 
 function fits(layer, choice) {

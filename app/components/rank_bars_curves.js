@@ -11,10 +11,12 @@ function shownFamily(view, layer) {
   return familyOf(layer, choice) ?? layer.families[view.last.get(layer.name)?.family ?? 0] ?? null;
 }
 
-// Axes of the panel: x(level) and y(value) in pixels; y is logarithmic when there is a spectrum.
+// Axes of the panel: x(level) and y(value) in pixels; y is logarithmic when there is a spectrum, down to the smallest
+// value of it, and to errors of 1 %: a smaller one stands on the axis.
 function curveAxes(rect, family) {
   const sigma = family.S && family.S.length ? family.S : null;
-  const smallest = sigma ? Math.min(...sigma.filter((value) => value > 0), 1) : 1;
+  const errors = [...family.plain, ...(family.output ?? [])].filter((value) => value > 0);
+  const smallest = sigma ? Math.min(...sigma.filter((value) => value > 0), Math.max(0.01, Math.min(...errors, 1))) : 1;
   const low = clamp(Math.floor(Math.log10(smallest)), -3, -1);
   const share = (value) => (sigma ? clamp(1 - Math.log10(Math.max(value, 1e-12)) / low, 0, 1) : clamp(value, 0, 1));
   return {

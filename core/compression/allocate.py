@@ -9,34 +9,31 @@ by itself. The allocators:
                  layers sorted by damage saved per cost, taken while the budget lasts; then single steps that still fit.
     exact        the same minimum by integer programming (scipy's milp), which the hull can miss by what one step costs.
 
-What is summed is the best thing the survey has: measured single-layer damage, else squared relative output error, else
-squared relative error of the weights. Sums over layers are a model, not a measurement: measure the plan.
+What is summed is the best thing the survey has (`options`). Sums over layers are a model: measure the plan.
 Source: derived (multiple-choice knapsack; its Lagrangian relaxation is the hull).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from core.compression.options import FACTORED, Floats, Options, Rules, objective_of, options_of
 from core.compression.plans import LayerPlan, Plan, Repair, plan_cost
-from core.compression.survey import Curve, LayerSurvey, Survey
+from core.compression.survey import Survey
 from core.networks.costs import QUANTITIES, Cost
-from core.networks.forms import FAMILIES, Dense, Form
+from core.networks.forms import Dense, Form
+
+__all__ = ["FACTORED", "METHODS", "OUTCOMES", "Allocation", "Budget", "Rules", "allocate", "path"]
 
 METHODS = ("uniform", "equal-error", "greedy", "exact")
-FACTORED = ("lowrank", "lowrank_in", "spatial")
-"""Families an allocation may use unless told otherwise: masks save nothing that is executed, so they are asked for."""
-
 OUTCOMES = ("OK", "BELOW_FLOOR", "ABOVE_DENSE")
 
 FILLED_LAYERS = 80
 """Layers up to which `path` spends what the hull leaves (chosen: more would keep the dial waiting)."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +54,6 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What a person fixes before the rest is chosen.
-
-    pins      layer -> form it must have. floors  layer -> least share of its own dense cost to keep, in (0, 1].
-    multiple  ranks are multiples of this (8 suits tensor cores). families  that may be used.
-    """
-
-    pins: Mapping[str, Form] = field(default_factory=dict)
-    floors: Mapping[str, float] = field(default_factory=dict)
-    multiple: int = 1
-    families: tuple[str, ...] = FACTORED
-
-
-@dataclass(frozen=True, slots=True)
 class Allocation:
     """What an allocator chose.
 
@@ -87,21 +70,6 @@ class Allocation:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Options:
-    """One layer's choices, cheapest first, none both dearer and worse than another: cost (q,), error (q,) of the
-    objective, loss (q,) the relative error that equal-error compares, and the form of each."""
-
-    cost: Floats
-    error: Floats
-    loss: Floats
-    forms: tuple[tuple[str, int], ...]
-
-    def form(self, i: int, layer: LayerSurvey) -> Form:
-        family, level = self.forms[i]
-        return Dense() if family == "dense" else FAMILIES[family].make(level, layer.view)
-
-
 def allocate(
     survey: Survey,
     budget: Budget,
@@ -116,13 +84,13 @@ def allocate(
         raise ValueError(f"allocator must be one of {METHODS}, got {method!r}")
     rules = rules or Rules()
     table = options_of(survey, budget.quantity, rules)
-    spare = budget.limit - _fixed(survey, budget.quantity, table)
+    spare = budget.limit - _fixed(survey, budget.quantity, table, rules)
     least = sum(float(o.cost[0]) for o in table.values())
     most = sum(float(o.cost[-1]) for o in table.values())
     outcome, remedy = "OK", ""
     if spare < least:
         outcome, remedy = "BELOW_FLOOR", _floor_remedy(survey, budget, least - spare)
-        chosen = {name: 0 for name in table}
+        chosen = dict.fromkeys(table, 0)
     elif spare >= most:
         outcome, remedy = "ABOVE_DENSE", "The budget holds the network as it is; lower it to compress anything."
         chosen = {name: len(o.cost) - 1 for name, o in table.items()}
@@ -135,109 +103,31 @@ def allocate(
 def path(survey: Survey, quantity: str, stops: Sequence[float], rules: Rules | None = None) -> list[Allocation]:
     """The greedy allocation at every kept fraction of `stops`, all from one walk along the hull steps.
 
-    For a dial that follows the hand. Up to `FILLED_LAYERS` layers what is left at a stop is spent too, as `allocate` does;
-    beyond, the steps of so many layers are fine enough."""
+    For a dial that follows the hand. Up to `FILLED_LAYERS` layers what is left at a stop is spent too, as `allocate`
+    does; beyond, the steps of so many layers are fine enough."""
     rules = rules or Rules()
     table = options_of(survey, quantity, rules)
-    fixed = _fixed(survey, quantity, table)
+    fixed = _fixed(survey, quantity, table, rules)
     walk = _Walk(table)
+    most = sum(float(o.cost[-1]) for o in table.values())
     made = []
     for stop in stops:
         spare = int(stop * survey.dense.of(quantity)) - fixed
-        outcome = "OK" if spare >= walk.least else "BELOW_FLOOR"
-        chosen = walk.upto(spare)
+        outcome = "BELOW_FLOOR" if spare < walk.least else "ABOVE_DENSE" if spare >= most else "OK"
+        chosen = walk.upto(spare) if spare < most else {name: len(o.cost) - 1 for name, o in table.items()}
         if outcome == "OK" and len(table) <= FILLED_LAYERS:
             chosen = _filled(table, chosen, spare)
         made.append(_allocation(survey, table, chosen, rules, Repair(), outcome, ""))
     return made
 
 
-def objective_of(survey: Survey) -> tuple[str, str]:
-    """Which curve is summed ("damage", "output" or "plain"), and the same in words."""
-    curves = [curve for layer in survey.layers for curve in layer.curves if curve.family in FACTORED]
-    if curves and all(curve.damage for curve in curves):
-        unit = "nats of divergence" if survey.num_classes else "relative squared error"
-        return "damage", f"sum of measured single-layer damage, {unit}"
-    if curves and all(curve.output for curve in curves):
-        return "output", "sum of squared relative output errors"
-    return "plain", "sum of squared relative weight errors"
-
-
-def options_of(survey: Survey, quantity: str, rules: Rules) -> dict[str, Options]:
-    """The choices of every layer that has any beyond Dense, pinned layers left out."""
-    kind, _ = objective_of(survey)
-    unknown = [name for name in rules.pins if name not in {v.name for v in survey.views}]
-    if unknown:
-        raise ValueError(f"pinned layer {unknown[0]!r} is not in the model")
-    table = {}
-    for layer in survey.layers:
-        if layer.obstacle or layer.view.name in rules.pins:
-            continue
-        made = _options(layer, quantity, rules, kind)
-        if len(made.cost) > 1:
-            table[layer.view.name] = made
-    return table
-
-
-def _options(layer: LayerSurvey, quantity: str, rules: Rules, kind: str) -> Options:
-    view = layer.view
-    dense = Dense().cost(view).of(quantity)
-    floor = rules.floors.get(view.name, 0.0) * dense
-    rows: list[tuple[float, float, float, str, int]] = [(float(dense), 0.0, 0.0, "dense", 0)]
-    for curve in layer.curves:
-        if curve.family not in rules.families:
-            continue
-        levels, costs = _affordable(curve, layer, quantity, rules.multiple, floor, dense)
-        if not len(levels):
-            continue
-        loss = np.interp(levels, curve.at, curve.output or curve.plain)
-        error = np.interp(levels, curve.at, curve.damage) if kind == "damage" and curve.damage else loss**2
-        rows += [
-            (float(c), float(e), float(x), curve.family, int(level))
-            for level, c, e, x in zip(levels, costs, error, loss, strict=True)
-        ]
-    rows.sort(key=lambda row: (row[0], row[1]))
-    kept = _undominated(rows)
-    cost, error, loss = (np.array([row[i] for row in kept]) for i in range(3))
-    return Options(cost, error, loss, tuple((row[3], row[4]) for row in kept))
-
-
-def _undominated(
-    rows: list[tuple[float, float, float, str, int]],
-) -> list[tuple[float, float, float, str, int]]:
-    """Rows, sorted by cost, whose error is below that of every cheaper row."""
-    kept: list[tuple[float, float, float, str, int]] = []
-    for row in rows:
-        if not kept or row[1] < kept[-1][1]:
-            kept.append(row)
-    return kept
-
-
-def _affordable(
-    curve: Curve, layer: LayerSurvey, quantity: str, multiple: int, floor: float, dense: int
-) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Levels of a curve that cost less than the dense layer and at least the floor, and their costs."""
-    family, view = FAMILIES[curve.family], layer.view
-    top = curve.at[-1]
-    levels = np.arange(1, top + 1) if top <= 64 else np.unique(np.rint(np.linspace(1, top, 64)).astype(int))
-    if curve.family == "sparse24":
-        levels = np.array([top])
-    elif multiple > 1 and curve.family in FACTORED:
-        levels = np.arange(multiple, top + 1, multiple)
-    if not len(levels):
-        return levels, np.zeros(0)
-    one, two = (family.make(int(level), view).cost(view).of(quantity) for level in (1, min(2, top)))
-    if curve.family in FACTORED:  # exactly linear in the rank
-        costs = one + (two - one) * (levels - 1.0)
-    else:
-        costs = np.array([float(family.make(int(level), view).cost(view).of(quantity)) for level in levels])
-    keep = (costs < dense) & (costs >= floor)
-    return levels[keep], costs[keep]
-
-
-def _fixed(survey: Survey, quantity: str, table: Mapping[str, Options]) -> int:
+def _fixed(survey: Survey, quantity: str, table: Mapping[str, Options], rules: Rules) -> int:
     """What the choices do not change: pinned and incompressible layers and the rest of the network."""
-    return survey.dense.of(quantity) - sum(int(o.cost[-1]) for o in table.values())
+    spared = 0
+    for view in survey.views:
+        if view.name in rules.pins:
+            spared += Dense().cost(view).of(quantity) - rules.pins[view.name].cost(view).of(quantity)
+    return survey.dense.of(quantity) - spared - sum(int(o.cost[-1]) for o in table.values())
 
 
 def _uniform(table: Mapping[str, Options], spare: float) -> dict[str, int]:
@@ -255,11 +145,10 @@ def _equal_error(table: Mapping[str, Options], spare: float) -> dict[str, int]:
     return _bisect(table, spare, at)
 
 
-def _bisect(table: Mapping[str, Options], spare: float, at: object) -> dict[str, int]:
+def _bisect(table: Mapping[str, Options], spare: float, at: Callable[[float], dict[str, int]]) -> dict[str, int]:
     """The choices of the largest share in [0, 1] that fit."""
-    assert callable(at)
     low, high = 0.0, 1.0
-    best: dict[str, int] = {name: 0 for name in table}
+    best: dict[str, int] = dict.fromkeys(table, 0)
     for _ in range(40):
         middle = (low + high) / 2.0
         chosen = at(middle)
@@ -280,9 +169,10 @@ class _Walk:
         for who, name in enumerate(self.names):
             o = table[name]
             hull = _hull(o.cost, o.error)
-            for a, b in zip(hull, hull[1:], strict=False):
-                added = float(o.cost[b] - o.cost[a])
-                steps.append((-float(o.error[a] - o.error[b]) / max(added, 1e-9), who, b, added))
+            for a, b in pairwise(hull):
+                added, saved = float(o.cost[b] - o.cost[a]), float(o.error[a] - o.error[b])
+                if saved > 0.0:  # Dense after a form that is exact already saves nothing
+                    steps.append((-saved / added, who, b, added))
         steps.sort()
         self.steps = steps
         self.least = sum(float(o.cost[0]) for o in table.values())
@@ -313,7 +203,7 @@ def _filled(table: Mapping[str, Options], start: Mapping[str, int], spare: float
             if top > i + 1:
                 rate = (o.error[i] - o.error[i + 1 : top]) / (o.cost[i + 1 : top] - o.cost[i])
                 j = int(np.argmax(rate))
-                if best is None or rate[j] > best[0]:
+                if rate[j] > (best[0] if best else 0.0):
                     best = (float(rate[j]), name, i + 1 + j)
         if best is None:
             return chosen

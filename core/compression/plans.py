@@ -11,6 +11,7 @@ from core.networks.arch import ModelRef
 from core.networks.costs import Cost, total
 from core.networks.forms import Dense, Filters, Form, LowRank, SemiSparse, Sparse, SpatialLowRank
 from core.networks.views import LayerView
+from core.networks.wording import shown
 
 SCHEMA = 1
 
@@ -41,11 +42,16 @@ class LayerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Forms by layer, in the model's order; a layer that is not named stays dense. `model` is what it was made for."""
+    """Forms by layer, sorted by name however they are given; a layer that is not named stays dense.
+
+    model  what it was made for."""
 
     model: ModelRef
     layers: tuple[LayerPlan, ...] = ()
     repair: Repair = Repair()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(sorted(self.layers, key=lambda entry: entry.layer)))
 
     def form(self, layer: str) -> Form:
         """The form of a layer, Dense() if it is not named."""
@@ -86,12 +92,14 @@ class Plan:
             layers = tuple(LayerPlan(str(entry["layer"]), _form_of(entry)) for entry in content["layers"])
             steps = tuple(step for step in STEPS if step in repair["steps"])
             unknown = [step for step in repair["steps"] if step not in STEPS]
-            made = Repair(steps, int(repair["samples"]), int(repair["seed"]))
+            made = Repair(steps, _count(repair["samples"]), int(repair["seed"]))
             ref = ModelRef(str(model["source"]), str(model["name"]), str(model["digest"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise PlanError(f"This plan lacks or misstates {error}; export it again.") from None
-        if unknown or made.samples < 1:
-            raise PlanError(f"This plan names a repair that is not known ({unknown or made.samples}); export it again.")
+        except (KeyError, ValueError) as error:
+            raise PlanError(f"This plan lacks or misstates {shown(error)}; export it again.") from None
+        except (TypeError, AttributeError, OverflowError):
+            raise PlanError("This plan lacks or misstates a value; export it again.") from None
+        if unknown:
+            raise PlanError(f"This plan names a repair that is not known ({shown(unknown[0])}); export it again.")
         names = [entry.layer for entry in layers]
         if len(set(names)) < len(names):
             raise PlanError("This plan names a layer twice; remove one of the two entries.")

@@ -109,9 +109,13 @@ def _bias(layer: nn.Module) -> Tensor:
 
 def _empty_factors(layer: nn.Module, view: LayerView, rank: int, unfolding: str) -> tuple[Any, Any]:
     weight: Any = layer.weight
-    kind = {"dtype": weight.dtype, "device": weight.device}
+    kind = {"dtype": weight.dtype, "device": "meta"}  # no random init: it would advance torch's generator
     if not view.kernel:
-        return nn.Linear(view.n, rank, bias=False, **kind), nn.Linear(rank, view.m, bias=view.bias, **kind)
+        pair: tuple[nn.Module, ...] = (
+            nn.Linear(view.n, rank, bias=False, **kind),
+            nn.Linear(rank, view.m, bias=view.bias, **kind),
+        )
+        return tuple(part.to_empty(device=weight.device) for part in pair)  # type: ignore[return-value]
     conv: type[nn.Conv1d] | type[nn.Conv2d] = nn.Conv1d if view.kind == "conv1d" else nn.Conv2d
     source: Any = layer
     c, sides = view.channels_in, len(view.kernel)
@@ -131,10 +135,8 @@ def _empty_factors(layer: nn.Module, view: LayerView, rank: int, unfolding: str)
         parts = (point, whole)
     else:
         parts = tuple(_along(axis, view, source) for axis in (0, 1))
-    return (
-        conv(c, rank, bias=False, **parts[0], **kind),
-        conv(rank, view.m, bias=view.bias, **parts[1], **kind),
-    )
+    convs = (conv(c, rank, bias=False, **parts[0], **kind), conv(rank, view.m, bias=view.bias, **parts[1], **kind))
+    return tuple(part.to_empty(device=weight.device) for part in convs)  # type: ignore[return-value]
 
 
 def _along(axis: int, view: LayerView, source: Any) -> Any:

@@ -93,7 +93,8 @@ class Fitter:
 
     def fit(self, r: int, rounds: int = ALTERNATIONS) -> tuple[Tensor, Tensor]:
         """One tap: exact. More: B starts from the SVD of the stacked taps, whitened by their mean metric, and then A
-        (exact) and B (conjugate gradients) alternate, neither raising the error. ValueError unless 1 <= r <= highest."""
+        (exact) and B (conjugate gradients) alternate, neither raising the error. ValueError unless 1 <= r <= highest.
+        """
         if not 1 <= r <= self.highest:
             raise ValueError(f"rank must be in 1..{self.highest}, got {r}")
         B = self.start[:r]

@@ -96,7 +96,7 @@ def _images(x: Any, name: str, notes: list[str]) -> Any:
     x = _to_nchw(x, name, notes)
     if len(x) == 0:
         raise DataError(f"{name} holds no images; store at least one per class.")
-    if x.dtype.kind in "bui" and x.max() == 1 and x.min() == 0:
+    if x.dtype == bool or (x.dtype.kind in "ui" and x.max() == 1 and x.min() == 0):
         notes.append("pixels of 0 and 1 were taken as black and white")
         return x.astype(np.float32)
     if x.dtype == np.uint8:

@@ -1,8 +1,8 @@
 """Speaks as `core.serve` does, without torch. What a request asks for under "do":
 
-    echo   answers with the request    steps   `n` progress messages, `pause` seconds apart, then "done"
-    sleep  says nothing for an hour    fail    answers with an error    die  exits at once    nonsense  a line of no JSON
-    pid    its process id
+echo   answers with the request    steps   `n` progress messages, `pause` seconds apart, then "done"
+sleep  says nothing for an hour    fail    answers with an error    die  exits at once    nonsense  a line of no JSON
+pid    its process id
 """
 
 from __future__ import annotations

@@ -227,10 +227,14 @@ def test_payloads_stay_small(open_page):
     assert len(_lines(page)) == 9
     for chart in page.get("plotly_chart"):
         assert len(chart.proto.spec) < MOST_BYTES
-    assert len(_table(page).proto.data) < MOST_BYTES
-    assert "Thinned to" in _words(page) and "Draw every point" in _words(page)
+    assert len(_table(page).proto.arrow_data.data) < MOST_BYTES
+    label = page.toggle(key="spectra-all").label
+    assert label.startswith("Thinned to 1") and label.endswith(" of 192 points: show all")
+    thinned = len(_figure(page)[0]["data"][1]["x"]["bdata"])
     page.toggle(key="spectra-all").set_value(True).run()
-    assert "Thinned to" not in _words(_run(page))
+    assert len(_figure(_run(page))[0]["data"][1]["x"]["bdata"]) > 1.4 * thinned
+    page.toggle(key="spectra-all").set_value(False).run()
+    assert len(_figure(_run(page))[0]["data"][1]["x"]["bdata"]) == thinned
 
 
 def test_the_matrix_is_chosen_for_plot_and_rules_alike(open_page, convnet):
@@ -296,7 +300,7 @@ def test_every_diagnostic_is_explained(open_page, convnet):
     _run(page)
     found = {metric.label: metric.value for metric in page.metric}
     assert found["spikes"] == str(convnet.layer("conv3").diagnostics.spikes)
-    assert len(found) == 12
+    assert len(found) == 15
     assert all(metric.proto.help for metric in page.metric)
 
 
@@ -321,7 +325,9 @@ def test_every_figure_has_words_and_a_twin_and_every_column_its_meaning(open_pag
 def test_the_table_twin_has_the_drawn_numbers(open_page, convnet):
     page = open_page(convnet, layers="conv3")
     page.session_state["spectra-figure-twin"] = True
+    page.selectbox(key="spectra-reference").set_value("shuffled").run()
     twin = next(frame.value for frame in _run(page).dataframe if "rank" in frame.value and "conv3" in frame.value)
+    assert list(twin) == ["rank", "conv3", "conv3, shuffled"]
     S = convnet.layer("conv3").spectrum.S
     assert twin["conv3"].tolist() == pytest.approx([s / S[0] for s in S], rel=1e-6)
 

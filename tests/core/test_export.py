@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -257,6 +258,30 @@ def test_a_tied_weight_is_stored_once_and_noted(tmp_path):
     assert read_bundle(tmp_path / "b", Own()).notes == (
         "head.weight is the same tensor as embed.weight and is stored once",
     )
+
+
+def test_a_layer_that_is_used_twice_is_exchanged_twice_and_stored_once(tmp_path):
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(6, 6)
+            self.b, self.again = nn.Sequential(self.a, nn.ReLU()), self.a
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.again(self.b(x))
+
+    dense, x = Twice().eval(), torch.randn(3, 6)
+    opened = from_module(dense, "twice")
+    plan = Plan(opened.ref, (LayerPlan("a", LowRank(2)),), PLAIN)
+    new = apply(plan, dense)
+    write_bundle(tmp_path / "b", opened, plan, new, survey_model(opened), x)
+    loaded: Any = bundle_loader.load(tmp_path / "b", dense)
+    with torch.no_grad():
+        a = new.a.second(new.a.first(x))
+        assert torch.equal(loaded(x), new.a.second(new.a.first(torch.relu(a))))
+    assert loaded.a is loaded.again is loaded.b[0]
+    stored = load_file(tmp_path / "b" / "model.safetensors")
+    assert set(stored) == {"a.first.weight", "a.second.weight", "a.second.bias"}
 
 
 def test_a_network_of_ones_own_needs_that_network(tmp_path):

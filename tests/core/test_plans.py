@@ -118,6 +118,9 @@ def test_another_schema_is_refused(text):
         (changed(model="net.pt"), ""),
         (changed(repair=None), "'repair'"),
         (changed(repair={"steps": [], "samples": "many", "seed": 0}), "'many'"),
+        (changed(repair={"steps": [], "samples": 0, "seed": 0}), "0"),
+        (changed(repair={"steps": [], "samples": float("inf"), "seed": 0}), "inf"),
+        (changed(repair={"steps": [], "samples": 1, "seed": float("inf")}), ""),
         (changed(repair={"steps": 3, "samples": 1, "seed": 0}), ""),
     ],
 )
@@ -128,7 +131,7 @@ def test_what_is_missing_or_wrong_is_named(text, words):
 
 
 @pytest.mark.parametrize(
-    "repair", [{"steps": ["magic"], "samples": 1, "seed": 0}, {"steps": [], "samples": 0, "seed": 0}]
+    "repair", [{"steps": ["magic"], "samples": 1, "seed": 0}, {"steps": ["bias", "magic"], "samples": 1, "seed": 0}]
 )
 def test_a_repair_that_is_not_known_is_refused(repair):
     with pytest.raises(PlanError, match="a repair that is not known") as error:

@@ -254,3 +254,10 @@ def test_exchange_puts_a_layer_at_its_path():
     assert model.blocks[0][1] is new and len(model.blocks[0]) == 2
     with pytest.raises(AttributeError):
         exchange(model, "nowhere.1", new)
+
+
+def test_a_layer_that_is_used_under_two_names_is_exchanged_under_both():
+    layer = nn.Linear(5, 5)
+    model = nn.Sequential(layer, nn.ReLU(), nn.Sequential(layer))
+    new: Any = apply(Plan(REF, (LayerPlan("0", LowRank(2)),)), model)
+    assert new[0] is new[2][0] and isinstance(new[0], nn.Sequential) and model[0] is layer is model[2][0]

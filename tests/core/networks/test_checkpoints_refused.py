@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import resource
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,23 @@ def test_flipped_bytes_never_escape_as_anything_else(tmp_path: Path, seed: int) 
             open_model(tmp_path / name)  # flipped weights are still weights
         except CheckpointError as error:
             bad_files.assert_one_sentence(str(error), tmp_path)
+
+
+def test_a_tensor_that_claims_more_than_its_storage_is_refused_and_named(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(10).expand(4, 10), "b": torch.zeros(4)}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=r"'w' claims 160 bytes but holds 40"):
+        open_model(tmp_path / "w.pt")
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    torch.save(bad_files.small_state(), tmp_path / "w.pt")
+    with zipfile.ZipFile(tmp_path / "w.pt") as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(CheckpointError, match="compressed archive"):
+        open_model(tmp_path / "w.pt")
 
 
 def test_torch_load_is_called_in_one_place_and_safely() -> None:

@@ -60,6 +60,7 @@ def test_a_network_from_a_file_runs_with_opened_weights(file: Path) -> None:
 def test_a_network_with_its_own_weights_opens(file: Path) -> None:
     network = load_user_model(f"{file}:Net")
     opened = from_module(network, "Net")
+    assert not network.training
     assert opened.ref.source == "user code" and opened.module is network and len(opened.ref.digest) == 64
     with torch.no_grad():
         network.get_parameter("fc1.weight")[0, 0] = float("nan")

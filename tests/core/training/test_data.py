@@ -201,6 +201,7 @@ def test_layout_names() -> None:
     assert found.notes == ("2 images outside the folders used were ignored",)
     numbers = [f"{split}/{i}/{j}.png" for split in ("train", "val") for i in range(11) for j in range(2)]
     assert layout(numbers, "set").classes == tuple(str(i) for i in range(11))
+    assert layout(["cat/1.png", "cat/2.png"], "set").classes == ("cat",)
     only_test = layout(["test/a/1.png", "test/b/1.png"], "set")
     assert (len(only_test.train), len(only_test.test)) == (0, 2)
 
@@ -290,12 +291,14 @@ def test_a_tar_too_large_for_the_cache_is_streamed_for_each_selection(
     tmp_path: Path, cache_here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = bad_data.images()
-    wanted = open_data(bad_data.tar(tmp_path, files)).split("train", 4, 2)
+    packed = open_data(bad_data.tar(tmp_path, files))
+    wanted = [packed.split("train", 4, seed) for seed in range(5)]
     monkeypatch.setattr(cache, "LARGEST_ENTRY", 100)
     monkeypatch.setenv("RANKSCOPE_CACHE", str(cache_here / "other"))
     data = open_data(bad_data.tar(tmp_path, files))
-    got = data.split("train", 4, 2)
-    assert torch.equal(got[0], wanted[0]) and torch.equal(got[1], wanted[1])
+    for seed in range(5):
+        x, y = data.split("train", 4, seed)
+        assert torch.equal(x, wanted[seed][0]) and torch.equal(y, wanted[seed][1])
     assert equals(data, "test", [files[f"test/{path}"] for path in ORDER], [0, 0, 0, 1, 1, 1, 2, 2, 2])
 
 

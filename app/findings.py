@@ -41,8 +41,8 @@ def findings(survey: Survey, energy: float) -> list[str]:
     rank, even = energy_level(biggest, energy), FAMILIES["lowrank"].break_even(biggest.view, quantity)
     saves = "below" if rank <= even else "above"
     found.append(
-        f"{biggest.view.name} holds {percent(share)} of all {words}; {percent(energy)} of its energy needs rank {rank}, "
-        f"{saves} its break-even rank {even}."
+        f"{biggest.view.name} holds {percent(share)} of all {words}; {percent(energy)} of its energy needs rank "
+        f"{rank}, {saves} its break-even rank {even}."
     )
     gentle = _gentlest(usable)
     if gentle:
@@ -61,7 +61,8 @@ def _headline(survey: Survey, usable: list[LayerSurvey], energy: float) -> str:
         counts[share] = sum(1 for layer in usable if _best_energy(layer, quantity, share, kind) >= energy)
         if 2 * counts[share] > len(usable):
             part = {0.25: "a quarter", 0.5: "half", 0.75: "three quarters"}[share]
-            return f"{_of(counts[share], len(usable))} {percent(energy)} of {whose} in {part} of their {words}, predicted."
+            kept = _of(counts[share], len(usable))
+            return f"{kept} {percent(energy)} of {whose} in {part} of their {words}, predicted."
     if counts[0.75]:
         return f"{_of(counts[0.75], len(usable))} {percent(energy)} of {whose} in three quarters of their {words}."
     return f"No layer keeps {percent(energy)} of {whose} in three quarters of its {words}: this model is full."
@@ -95,8 +96,8 @@ def _gentlest(usable: list[LayerSurvey]) -> str:
         return ""
     _, layer, plain, output, level = best
     return (
-        f"{layer.view.name} at rank {level} loses {percent(plain)} of its weights but only {percent(output)} of its outputs on real "
-        "inputs (predicted): that gap is what label-free repair uses."
+        f"{layer.view.name} at rank {level} loses {percent(plain)} of its weights but only {percent(output)} of its "
+        "outputs on real inputs (predicted): that gap is what label-free repair uses."
     )
 
 

@@ -57,7 +57,8 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
     cuts = {} if isinstance(form, Dense) else {form.family: FAMILIES[form.family].level(form, view)}
     left, right = st.columns([3, 2])
     with left:
-        st.markdown(f"**{frame.literal(view.name)}**, {view.shape_text}: error of every form", help=help_text("output error"))
+        name = frame.literal(view.name)
+        st.markdown(f"**{name}**, {view.shape_text}: error of every form", help=help_text("output error"))
         widgets.figure(
             error_curves_figure(layer, cuts=cuts, share=share, quantity=quantity, look=widgets.look()),
             error_curves_alt(layer, share),

@@ -36,9 +36,7 @@ def _controls(survey: Survey) -> None:
     offered = tuning.counted(survey, now.mode, now.quantity)
     units = {quantity: words for quantity, words in QUANTITY_WORDS.items() if quantity in offered}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        widgets.choice(
-            "Turn", MODE_WORDS, "tune-mode", value=now.mode, term="form", then=lambda mode: _set(mode=mode)
-        )
+        widgets.choice("Turn", MODE_WORDS, "tune-mode", value=now.mode, term="form", then=lambda mode: _set(mode=mode))
         widgets.choice(
             "Counted in",
             units,
@@ -146,8 +144,9 @@ def _numbers(survey: Survey, plan: Plan, quantity: str) -> None:
     if more:
         named = ", ".join(frame.literal(name) for name in more[:3]) + (" and others" if len(more) > 3 else "")
         st.warning(
-            f"{len(more)} layer{'s' if len(more) > 1 else ''} past break-even ({named}): dense is cheaper and exact there, "
-            f"so {'they count' if len(more) > 1 else 'it counts'} as dense above. Lower the bar, or make it dense.",
+            f"{len(more)} layer{'s' if len(more) > 1 else ''} past break-even ({named}): dense is cheaper and exact "
+            f"there, so {'they count' if len(more) > 1 else 'it counts'} as dense above. Lower the bar, or make it "
+            "dense.",
             icon=":material/warning:",
         )
 
@@ -191,20 +190,19 @@ def _details(survey: Survey, now: state.Selection) -> None:
 
     plan = now.plan or Plan(survey.model)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if survey.runnable:
-            if st.button(
-                "Measure accuracy and latency",
-                icon=":material/play_arrow:",
-                type="primary",
-                shortcut="e",
-                disabled=not plan.layers,
-                help="Applies the plan with its repair, measures accuracy after every step, and times it against dense.",
-            ):
-                try:
-                    job = services.submit("evaluate", now.model, **services.evaluation_request(plan, now.data, True))
-                    state.job("full", job.id)
-                except InputError as error:
-                    state.notice(str(error))
+        if survey.runnable and st.button(
+            "Measure accuracy and latency",
+            icon=":material/play_arrow:",
+            type="primary",
+            shortcut="e",
+            disabled=not plan.layers,
+            help="Applies the plan with its repair, measures accuracy after every step, and times it against dense.",
+        ):
+            try:
+                job = services.submit("evaluate", now.model, **services.evaluation_request(plan, now.data, True))
+                state.job("full", job.id)
+            except InputError as error:
+                state.notice(str(error))
         view = st.segmented_control(
             "Below",
             ("Before and after", "Layer in hand", "Edit as a table"),
@@ -266,7 +264,8 @@ def _calibration(survey: Survey) -> None:
             return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(
-            "Errors shown are of weights. **Calibrate** on 1,000 training inputs (no labels) to predict errors of outputs."
+            "Errors shown are of weights. **Calibrate** on 1,000 training inputs (no labels) to predict errors of "
+            "outputs."
         )
         if st.button("Calibrate", icon=":material/science:"):
             try:

@@ -28,8 +28,8 @@ KNOTS = 33
 
 
 def counted(survey: Survey, mode: str, quantity: str) -> list[str]:
-    """Quantities a budget can be in, the wished one first if it is among them. MACs are not while masks are turned, which
-    leave every MAC to execute, nor when nothing is known of the network's forward pass."""
+    """Quantities a budget can be in, the wished one first if it is among them. MACs are not while masks are turned,
+    which leave every MAC to execute, nor when nothing is known of the network's forward pass."""
     offered = [q for q in ("macs", "params", "bytes") if survey.dense.of(q) and (q != "macs" or mode != "sparsity")]
     return sorted(offered, key=lambda q: q != quantity)
 

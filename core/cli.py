@@ -20,6 +20,7 @@ from core import journeys
 from core.compression.allocate import METHODS, Budget, Rules, allocate
 from core.compression.plans import STEPS, Plan, Repair, plan_cost
 from core.errors import InputError, RankscopeError
+from core.networks.arch import IMAGENET_MEAN, IMAGENET_STD, Inputs
 from core.networks.costs import QUANTITIES
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Rankscope without a browser.")
@@ -28,14 +29,23 @@ out, err = Console(), Console(stderr=True)
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="a demo's name, or a path to a checkpoint")]
 ArchOption = Annotated[str, typer.Option("--arch", help="the network to build, instead of recognising it: resnet20, mlp:64-32-10")]
 CodeOption = Annotated[str, typer.Option("--model", help="your own network, file.py:function; this runs that file")]
+InputOption = Annotated[
+    str, typer.Option("--input", help="what your own network takes: 3x32x32, or 3x32x32/imagenet to normalise as ImageNet")
+]
 DataOption = Annotated[str, typer.Option("--data", help="digits, or a path to data")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 
 
 @app.command()
-def spectra(model: Model, arch: ArchOption = "", code: CodeOption = "", as_json: JsonOption = False) -> None:
+def spectra(
+    model: Model,
+    arch: ArchOption = "",
+    code: CodeOption = "",
+    takes: InputOption = "",
+    as_json: JsonOption = False,
+) -> None:
     """Every layer: shape, cost, spectrum, diagnostics, and whether it can be compressed."""
-    opened = journeys.open_network(model, arch, code)
+    opened = journeys.open_network(model, arch, code, _inputs(takes))
     with _progress() as progress:
         survey = journeys.survey_of(opened, progress)
     if as_json:
@@ -59,12 +69,13 @@ def rules(
     layer: Annotated[str, typer.Option("--layer", help="name of a layer")],
     arch: ArchOption = "",
     code: CodeOption = "",
+    takes: InputOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """What every rank rule says of one layer."""
     from core.catalogue import rank_marks
 
-    opened = journeys.open_network(model, arch, code)
+    opened = journeys.open_network(model, arch, code, _inputs(takes))
     survey = journeys.survey_of(opened)
     names = [entry.view.name for entry in survey.layers]
     if layer not in names:
@@ -96,12 +107,13 @@ def plan(
     out_file: Annotated[Path | None, typer.Option("--out", help="where to write the plan as JSON")] = None,
     arch: ArchOption = "",
     code: CodeOption = "",
+    takes: InputOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Choose forms and ranks under a budget. With --data, by output errors and damage measured on training inputs."""
     from core.networks.forms import FAMILIES
 
-    opened = journeys.open_network(model, arch, code)
+    opened = journeys.open_network(model, arch, code, _inputs(takes))
     _one_of("--quantity", quantity, QUANTITIES)
     _one_of("--method", method, METHODS)
     chosen = tuple(filter(None, families.split(","))) or Rules().families
@@ -155,12 +167,13 @@ def evaluate(
     timed: Annotated[bool, typer.Option("--latency", help="also time it against the dense network")] = False,
     arch: ArchOption = "",
     code: CodeOption = "",
+    takes: InputOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Measure accuracy on the test split, dense and under a plan with the repair it names."""
     from core.training.data import open_data
 
-    opened = journeys.open_network(model, arch, code)
+    opened = journeys.open_network(model, arch, code, _inputs(takes))
     plan_made = _read_plan(plan_file) if plan_file else None
     with _progress() as progress:
         found = journeys.evaluate(opened, open_data(data), plan_made, limit, seed, stages, timed, progress)
@@ -193,12 +206,13 @@ def export(
     limit: Annotated[int | None, typer.Option(min=1, help="test examples for the report; all by default")] = None,
     arch: ArchOption = "",
     code: CodeOption = "",
+    takes: InputOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Write weights, plan, report and loader, read them back and check that the outputs are equal."""
     from core.training.data import open_data
 
-    opened = journeys.open_network(model, arch, code)
+    opened = journeys.open_network(model, arch, code, _inputs(takes))
     with _progress() as progress:
         check = journeys.export(
             opened, _read_plan(plan_file), open_data(data) if data else None, folder, limit, progress
@@ -273,6 +287,18 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path.name} cannot be written ({error.strerror}); choose another --out.") from None
+
+
+def _inputs(text: str) -> Inputs | None:
+    """The record behind --input, None for ""."""
+    if not text:
+        return None
+    sides, _, norm = text.partition("/")
+    shape = tuple(int(side) if side.isdecimal() else 0 for side in sides.split("x"))
+    if min(shape) < 1 or norm not in ("", "imagenet") or (norm and shape[0] != len(IMAGENET_MEAN)):
+        raise InputError(f"--input takes sizes such as 3x32x32 or 3x32x32/imagenet, not {text!r}.")
+    zero, one = (0.0,) * shape[0], (1.0,) * shape[0]
+    return Inputs(shape, IMAGENET_MEAN, IMAGENET_STD) if norm else Inputs(shape, zero, one)
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:

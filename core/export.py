@@ -135,8 +135,8 @@ def _write(
         "input": {
             "shape": list(inputs.shape[1:]),
             "dtype": str(inputs.dtype).removeprefix("torch."),
-            "mean": list(opened.arch.mean) if opened.arch else None,
-            "std": list(opened.arch.std) if opened.arch else None,
+            "mean": list(opened.takes.mean) if opened.takes else None,
+            "std": list(opened.takes.std) if opened.takes else None,
         },
         "shared": shared,
         "notes": notes,

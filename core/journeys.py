@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from core.bundles import BundleCheck
     from core.compression.fitting import StepGain
+    from core.networks.arch import Inputs
     from core.networks.checkpoints import Opened
     from core.training.data import Data
     from core.training.evaluate import Latency
@@ -47,24 +48,26 @@ class Evaluation:
     latency: Latency | None
 
 
-def open_network(source: str, arch: str = "", user_model: str = "") -> Opened:
-    """The network behind a demo's name or a path; user_model is "file.py:function" (command line only)."""
+def open_network(source: str, arch: str = "", user_model: str = "", inputs: Inputs | None = None) -> Opened:
+    """The network behind a demo's name or a path; user_model is "file.py:function" (command line only), inputs what it
+    takes."""
     from core.networks.checkpoints import open_model
     from core.networks.user_code import attach, load_user_model
 
     opened = open_model(source, arch or None)
-    return attach(opened, load_user_model(user_model)) if user_model else opened
+    return replace(attach(opened, load_user_model(user_model)), inputs=inputs) if user_model else opened
 
 
 def survey_of(opened: Opened, progress: Progress | None = None) -> Survey:
     """The survey of the weights alone, from the cache if these weights were seen before."""
     from core.compression.surveying import survey_model
 
-    stored = _shipped(opened) or stored_survey(opened.ref.digest, "")
+    what = str(opened.inputs.input_shape) if opened.inputs else ""
+    stored = _shipped(opened) or stored_survey(opened.ref.digest, what)
     if stored is not None:
         return replace(stored, model=opened.ref, notes=opened.notes, reason=opened.reason)
     made = survey_model(opened, progress)
-    store_survey(made, "")
+    store_survey(made, what)
     return made
 
 
@@ -99,15 +102,26 @@ def calibration_key(data_digest: str, samples: int, seed: int) -> str:
 
 def calibration_inputs(opened: Opened, data: Data, samples: int, seed: int) -> tuple[Tensor, str]:
     """Normalised training inputs and what they are, in words."""
+    x, _ = data.split("train", samples, seed)
+    return prepared(opened, data, x), f"{len(x):,} training inputs of {data.ref.name}, no labels, seed {seed}"
+
+
+def prepared(opened: Opened, data: Data, x: Tensor) -> Tensor:
+    """Images x (N, C, H, W) in [0, 1] of `data` as the network takes them. DataError if they do not fit it; InputError
+    if nobody said what it takes."""
     from core.training.data import check_fits
     from core.training.evaluate import normalized
 
-    model_arch = opened.arch
-    if model_arch is None:
-        raise InputError(f"{opened.ref.name} was not recognised, so its input size is unknown; give --arch.")
-    check_fits(data, model_arch)
-    x, _ = data.split("train", samples, seed)
-    return normalized(x, model_arch), f"{len(x):,} training inputs of {data.ref.name}, no labels, seed {seed}"
+    takes = opened.takes
+    if takes is None:
+        raise InputError(f"What {opened.ref.name} takes is unknown; name its network with --arch, or say --input 3x32x32.")
+    if opened.arch is not None:
+        check_fits(data, opened.arch)
+    elif data.input_shape != takes.input_shape:
+        raise DataError(
+            f"The images of {data.ref.name} have shape {data.input_shape}, --input says {takes.input_shape}; change one."
+        )
+    return normalized(x, takes)
 
 
 def runnable(opened: Opened) -> nn.Module:
@@ -115,6 +129,13 @@ def runnable(opened: Opened) -> nn.Module:
     if opened.module is None:
         raise InputError(f"{opened.ref.name} cannot be run: {opened.reason}.")
     return opened.module
+
+
+def scored(opened: Opened) -> nn.Module:
+    """The module of a network that tells classes apart. InputError, one sentence, for one that does not."""
+    if opened.arch is not None and opened.arch.num_classes == 0:
+        raise InputError(f"{opened.ref.name} tells no classes apart, so it has no accuracy; compare its outputs instead.")
+    return runnable(opened)
 
 
 def compressed_network(
@@ -146,14 +167,11 @@ def evaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Accuracy on the test split of `data` (all of it, or a seeded sample of `limit`), dense and under the plan."""
-    from core.training.data import check_fits
-    from core.training.evaluate import accuracy, latency, normalized
+    from core.training.evaluate import accuracy, latency
 
-    model = runnable(opened)
-    assert opened.arch is not None
-    check_fits(data, opened.arch)
+    model = scored(opened)
     x, y = data.split("test", limit, seed)
-    x = normalized(x, opened.arch)
+    x = prepared(opened, data, x)
     words = f"{len(x):,} test examples of {data.ref.name}"
     dense = accuracy(model, x, y, seed, words, progress)
     if plan is None:
@@ -178,21 +196,21 @@ def export(
     import torch
 
     from core.export import Facts, write_bundle
-    from core.training.data import check_fits
-    from core.training.evaluate import accuracy, normalized
+    from core.training.evaluate import accuracy
 
     survey = survey_of(opened, progress)
     if data is not None:
         survey = known_calibration(opened, data, plan.repair.samples, plan.repair.seed) or survey
     model = runnable(opened)
     new, gains, _ = compressed_network(opened, plan, survey, data, progress)
+    if data is None and not survey.input_shape:
+        raise InputError(f"What {opened.ref.name} takes is unknown, so its outputs cannot be checked; say --input 3x32x32.")
     if data is None:
         example = torch.rand(8, *survey.input_shape, generator=torch.Generator().manual_seed(0))
         return write_bundle(folder, opened, plan, new, survey, example, Facts(gains=gains))
-    assert opened.arch is not None
-    check_fits(data, opened.arch)
+    scored(opened)
     x, y = data.split("test", limit, 0)
-    x = normalized(x, opened.arch)
+    x = prepared(opened, data, x)
     words = f"{len(x):,} test examples of {data.ref.name}"
     facts = Facts(
         dense=accuracy(model, x, y, 0, words, progress),

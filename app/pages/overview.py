@@ -18,7 +18,8 @@ def heard() -> None:
     for message in unseen(last_message("strip"), state.seen()):
         state.seen(message["seq"])
         if message["kind"] == "select":
-            state.put(primary=message["layer"], selected=tuple(dict.fromkeys([*state.get().selected, message["layer"]]))[-8:])
+            selected = dict.fromkeys([*state.get().selected, message["layer"]])
+            state.put(primary=message["layer"], selected=tuple(selected)[-8:])
 
 
 energy = st.segmented_control(
@@ -35,18 +36,20 @@ st.markdown(f"### {frame.literal(first)}")
 for sentence in more:
     st.markdown(frame.literal(sentence))
 
+macs = f"{found.dense.macs:,}" if found.dense.macs else "unknown"
 a, b, c, d = st.columns(4)
-a.metric("Parameters", f"{found.dense.params:,}", help=help_text("parameters"), border=True)
-b.metric("MACs per sample", f"{found.dense.macs:,}" if found.dense.macs else "unknown", help=help_text("MACs"), border=True)
-c.metric("Size on disk", f"{found.dense.bytes / 1e3:,.0f} kB", help=help_text("bytes"), border=True)
-d.metric("Accuracy, dense", *frame.accuracy_words(found.accuracy), delta_color="off", border=True)
+a.metric("Parameters", f"{found.dense.params:,}", help=help_text("parameters"), border=True, height="stretch")
+b.metric("MACs per sample", macs, help=help_text("MACs"), border=True, height="stretch")
+c.metric("Size on disk", f"{found.dense.bytes / 1e3:,.0f} kB", help=help_text("bytes"), border=True, height="stretch")
+d.metric("Accuracy, dense", *frame.accuracy_words(found.accuracy), delta_color="off", border=True, height="stretch")
 
 st.markdown(
     "**Every layer**: height is how many weights it holds, the filled part the rank its energy needs, the tick its "
     "break-even rank. Click one to take it in hand."
 )
+strip = findings.strip(found, (energy or 90) / 100)
 rank_bars(
-    findings.strip(found, (energy or 90) / 100) | {"primary": now.primary, "revision": hash((found.model.digest, energy)) % 2**31},
+    strip | {"primary": now.primary, "revision": hash((found.model.digest, energy)) % 2**31},
     key="strip",
     height=260,
     on_change=heard,
@@ -65,8 +68,10 @@ with cards[2].container(border=True):
         from app import dialogs
 
         dialogs.open_model()
-if found.notes or found.calibration:
+notes = [*found.notes, found.reason]
+if found.calibration:
+    notes.append(f"Output errors were predicted from {found.calibration}.")
+if any(notes):
     with st.expander("What opening it said"):
-        for note in (*found.notes, found.reason, f"Output errors were predicted from {found.calibration}." if found.calibration else ""):
-            if note:
-                st.markdown(f"- {frame.literal(note)}")
+        for note in filter(None, notes):
+            st.markdown(f"- {frame.literal(note)}")

@@ -6,30 +6,38 @@ by itself. The allocators:
     uniform      every layer may keep the same fraction of its dense cost, the largest that fits (bisection).
     equal-error  every layer may lose the same predicted output error, the smallest that fits (bisection).
     greedy       minimises the sum of predicted damage: the lower convex hull of each layer's options, all steps of all
-                 layers sorted by damage saved per cost, taken while the budget lasts; then single steps that still fit.
+                 layers sorted by damage saved per cost, taken while the budget lasts; then single steps that still fit,
+                 and for up to 64 layers exchanges of single steps.
     exact        the same minimum by integer programming (scipy's milp), which the hull can miss by what one step costs.
 
 What is summed is the best thing the survey has (`options`). Sums over layers are a model: measure the plan.
-Source: derived (multiple-choice knapsack; its Lagrangian relaxation is the hull).
+`knapsack` has the four.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 
 import numpy as np
 
-from core.compression.options import FACTORED, Floats, Options, Rules, objective_of, options_of
+from core.compression import knapsack
+from core.compression.options import FACTORED, Options, Rules, objective_of, options_of
 from core.compression.plans import LayerPlan, Plan, Repair, plan_cost
 from core.compression.survey import Survey
-from core.networks.costs import QUANTITIES, Cost
-from core.networks.forms import Dense, Form
+from core.networks.costs import QUANTITIES, Cost, total
+from core.networks.forms import Dense
 
 __all__ = ["FACTORED", "METHODS", "OUTCOMES", "Allocation", "Budget", "Rules", "allocate", "path"]
 
-METHODS = ("uniform", "equal-error", "greedy", "exact")
+_SOLVERS = {
+    "uniform": knapsack.uniform,
+    "equal-error": knapsack.equal_error,
+    "greedy": knapsack.greedy,
+    "exact": knapsack.exact,
+}
+METHODS = tuple(_SOLVERS)
 OUTCOMES = ("OK", "BELOW_FLOOR", "ABOVE_DENSE")
 
 FILLED_LAYERS = 80
@@ -83,21 +91,17 @@ def allocate(
     if method not in METHODS:
         raise ValueError(f"allocator must be one of {METHODS}, got {method!r}")
     rules = rules or Rules()
-    table = options_of(survey, budget.quantity, rules)
-    spare = budget.limit - _fixed(survey, budget.quantity, table, rules)
-    least = sum(float(o.cost[0]) for o in table.values())
-    most = sum(float(o.cost[-1]) for o in table.values())
-    outcome, remedy = "OK", ""
+    bill = _Bill(survey, options_of(survey, budget.quantity, rules), rules)
+    table, spare = bill.table, budget.limit - bill.fixed.of(budget.quantity)
+    least = float(table.cost[:, 0].sum())
+    made = partial(bill.allocation, repair=repair or Repair())
     if spare < least:
-        outcome, remedy = "BELOW_FLOOR", _floor_remedy(survey, budget, least - spare)
-        chosen = dict.fromkeys(table, 0)
-    elif spare >= most:
-        outcome, remedy = "ABOVE_DENSE", "The budget holds the network as it is; lower it to compress anything."
-        chosen = {name: len(o.cost) - 1 for name, o in table.items()}
-    else:
-        solve = {"uniform": _uniform, "equal-error": _equal_error, "greedy": _greedy, "exact": _exact}[method]
-        chosen = solve(table, spare)
-    return _allocation(survey, table, chosen, rules, repair or Repair(), outcome, remedy)
+        remedy = _floor_remedy(survey, budget, least - spare)
+        return made(np.zeros(len(table.cost), np.int64), outcome="BELOW_FLOOR", remedy=remedy)
+    if spare >= bill.most:
+        remedy = "The budget holds the network as it is; lower it to compress anything."
+        return made(table.last, outcome="ABOVE_DENSE", remedy=remedy)
+    return made(_SOLVERS[method](table, spare), outcome="OK")
 
 
 def path(survey: Survey, quantity: str, stops: Sequence[float], rules: Rules | None = None) -> list[Allocation]:
@@ -106,175 +110,56 @@ def path(survey: Survey, quantity: str, stops: Sequence[float], rules: Rules | N
     For a dial that follows the hand. Up to `FILLED_LAYERS` layers what is left at a stop is spent too, as `allocate`
     does; beyond, the steps of so many layers are fine enough."""
     rules = rules or Rules()
-    table = options_of(survey, quantity, rules)
-    fixed = _fixed(survey, quantity, table, rules)
-    walk = _Walk(table)
-    most = sum(float(o.cost[-1]) for o in table.values())
+    bill = _Bill(survey, options_of(survey, quantity, rules), rules)
+    table, fixed, dense, most = bill.table, bill.fixed.of(quantity), survey.dense.of(quantity), bill.most
+    walk = knapsack.Walk(table)
     made = []
     for stop in stops:
-        spare = int(stop * survey.dense.of(quantity)) - fixed
+        spare = int(stop * dense) - fixed
         outcome = "BELOW_FLOOR" if spare < walk.least else "ABOVE_DENSE" if spare >= most else "OK"
-        chosen = walk.upto(spare) if spare < most else {name: len(o.cost) - 1 for name, o in table.items()}
-        if outcome == "OK" and len(table) <= FILLED_LAYERS:
-            chosen = _filled(table, chosen, spare)
-        made.append(_allocation(survey, table, chosen, rules, Repair(), outcome, ""))
+        chosen = walk.upto(spare) if spare < most else table.last
+        if outcome == "OK" and walk.num_layers <= FILLED_LAYERS:
+            chosen = knapsack.filled(table, chosen, spare)
+        made.append(bill.allocation(chosen, Repair(), outcome))
     return made
 
 
-def _fixed(survey: Survey, quantity: str, table: Mapping[str, Options], rules: Rules) -> int:
-    """What the choices do not change: pinned and incompressible layers and the rest of the network."""
-    spared = 0
-    for view in survey.views:
-        if view.name in rules.pins:
-            spared += Dense().cost(view).of(quantity) - rules.pins[view.name].cost(view).of(quantity)
-    return survey.dense.of(quantity) - spared - sum(int(o.cost[-1]) for o in table.values())
+class _Bill:
+    """What a choice makes of the network: its entries in the plan and its cost. Each option is looked up once."""
 
+    def __init__(self, survey: Survey, table: Mapping[str, Options], rules: Rules) -> None:
+        self.survey, self.names, self.options = survey, list(table), list(table.values())
+        known = {view.name: view for view in survey.views}
+        self.views = [known[name] for name in table]
+        pinned = (LayerPlan(v.name, rules.pins[v.name]) for v in survey.views if v.name in rules.pins)
+        self.pinned = tuple(entry for entry in pinned if not isinstance(entry.form, Dense))
+        others = tuple(view for view in survey.views if view.name not in table)
+        self.fixed = plan_cost(Plan(survey.model, self.pinned), others, survey.rest)
+        self.table = knapsack.Table.stacked([(o.cost, o.error, o.loss) for o in self.options])
+        self.objective = objective_of(survey)[1]
+        self.order = {view.name: i for i, view in enumerate(survey.views)}
+        self.known: dict[tuple[int, int], tuple[LayerPlan, Cost]] = {}
 
-def _uniform(table: Mapping[str, Options], spare: float) -> dict[str, int]:
-    def at(share: float) -> dict[str, int]:
-        return {n: max(0, int(np.searchsorted(o.cost, share * o.cost[-1], "right")) - 1) for n, o in table.items()}
+    @property
+    def most(self) -> float:
+        """What the choosable layers cost when all are dense."""
+        return self.table.spent(self.table.last)
 
-    return _bisect(table, spare, at)
+    def allocation(self, chosen: knapsack.Indices, repair: Repair, outcome: str, remedy: str = "") -> Allocation:
+        entries, costs = [*self.pinned], [self.fixed]
+        for at in enumerate(chosen.tolist()):
+            entry, cost = self.known.get(at) or self._look_up(*at)
+            costs.append(cost)
+            if not isinstance(entry.form, Dense):
+                entries.append(entry)
+        entries.sort(key=lambda entry: self.order[entry.layer])
+        plan = Plan(self.survey.model, tuple(entries), repair)
+        return Allocation(plan, total(costs), self.table.lost(chosen), self.objective, outcome, remedy)
 
-
-def _equal_error(table: Mapping[str, Options], spare: float) -> dict[str, int]:
-    def at(share: float) -> dict[str, int]:  # share 0 allows every loss, 1 none
-        allowed = (1.0 - share) * max(float(o.loss.max()) for o in table.values())
-        return {n: int(np.argmax(o.loss <= allowed)) for n, o in table.items()}
-
-    return _bisect(table, spare, at)
-
-
-def _bisect(table: Mapping[str, Options], spare: float, at: Callable[[float], dict[str, int]]) -> dict[str, int]:
-    """The choices of the largest share in [0, 1] that fit."""
-    low, high = 0.0, 1.0
-    best: dict[str, int] = dict.fromkeys(table, 0)
-    for _ in range(40):
-        middle = (low + high) / 2.0
-        chosen = at(middle)
-        if sum(table[n].cost[i] for n, i in chosen.items()) <= spare:
-            best, low = chosen, middle
-        else:
-            high = middle
-    return best
-
-
-class _Walk:
-    """All hull steps of all layers, steepest first: (layer, index reached, cost added), and their running cost."""
-
-    def __init__(self, table: Mapping[str, Options]) -> None:
-        self.names = list(table)
-        self.table = table
-        steps: list[tuple[float, int, int, float]] = []
-        for who, name in enumerate(self.names):
-            o = table[name]
-            hull = _hull(o.cost, o.error)
-            for a, b in pairwise(hull):
-                added, saved = float(o.cost[b] - o.cost[a]), float(o.error[a] - o.error[b])
-                if saved > 0.0:  # Dense after a form that is exact already saves nothing
-                    steps.append((-saved / added, who, b, added))
-        steps.sort()
-        self.steps = steps
-        self.least = sum(float(o.cost[0]) for o in table.values())
-        self.running = self.least + np.cumsum([step[3] for step in steps])
-
-    def upto(self, spare: float) -> dict[str, int]:
-        """The choices after every step that fits in turn."""
-        taken = int(np.searchsorted(self.running, spare, "right"))
-        chosen = [0] * len(self.names)
-        for _, who, reached, _ in self.steps[:taken]:
-            chosen[who] = reached
-        return {name: chosen[who] for who, name in enumerate(self.names)}
-
-
-def _greedy(table: Mapping[str, Options], spare: float) -> dict[str, int]:
-    return _filled(table, _Walk(table).upto(spare), spare)
-
-
-def _filled(table: Mapping[str, Options], start: Mapping[str, int], spare: float) -> dict[str, int]:
-    """The choices after single steps that still fit, best saving per cost first, off the hull too."""
-    chosen = dict(start)
-    left = spare - sum(table[n].cost[i] for n, i in chosen.items())
-    while True:
-        best: tuple[float, str, int] | None = None
-        for name, i in chosen.items():
-            o = table[name]
-            top = int(np.searchsorted(o.cost, o.cost[i] + left, "right"))
-            if top > i + 1:
-                rate = (o.error[i] - o.error[i + 1 : top]) / (o.cost[i + 1 : top] - o.cost[i])
-                j = int(np.argmax(rate))
-                if rate[j] > (best[0] if best else 0.0):
-                    best = (float(rate[j]), name, i + 1 + j)
-        if best is None:
-            return chosen
-        _, name, reached = best
-        left -= float(table[name].cost[reached] - table[name].cost[chosen[name]])
-        chosen[name] = reached
-
-
-def _exact(table: Mapping[str, Options], spare: float) -> dict[str, int]:
-    from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import csr_array
-
-    sizes = [len(o.cost) for o in table.values()]
-    cost = np.concatenate([o.cost for o in table.values()])
-    error = np.concatenate([o.error for o in table.values()])
-    layer = np.repeat(np.arange(len(sizes)), sizes)
-    one_each = csr_array((np.ones(len(cost)), (layer, np.arange(len(cost)))), shape=(len(sizes), len(cost)))
-    result = milp(
-        error / max(float(error.max()), 1e-300),
-        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(cost[None] / spare, -np.inf, 1.0)],
-        integrality=np.ones(len(cost)),
-        bounds=Bounds(0, 1),
-        options={"time_limit": 20.0, "mip_rel_gap": 1e-6},
-    )
-    greedy = _greedy(table, spare)
-    if result.x is None:
-        return greedy
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    chosen = {n: int(np.argmax(result.x[a:b])) for n, a, b in zip(table, starts[:-1], starts[1:], strict=True)}
-
-    def worth(c: Mapping[str, int]) -> tuple[bool, float]:
-        return sum(table[n].cost[i] for n, i in c.items()) > spare, sum(float(table[n].error[i]) for n, i in c.items())
-
-    return min(chosen, greedy, key=worth)
-
-
-def _hull(cost: Floats, error: Floats) -> list[int]:
-    """Indices of the lower convex hull of (cost, error), cost increasing. Source: Andrew's monotone chain."""
-    hull: list[int] = []
-    for i in range(len(cost)):
-        while len(hull) > 1:
-            a, b = hull[-2], hull[-1]
-            cross = (cost[b] - cost[a]) * (error[i] - error[a]) - (error[b] - error[a]) * (cost[i] - cost[a])
-            if cross > 0:
-                break
-            hull.pop()
-        hull.append(i)
-    return hull
-
-
-def _allocation(
-    survey: Survey,
-    table: Mapping[str, Options],
-    chosen: Mapping[str, int],
-    rules: Rules,
-    repair: Repair,
-    outcome: str,
-    remedy: str,
-) -> Allocation:
-    forms: dict[str, Form] = dict(rules.pins)
-    layers = {layer.view.name: layer for layer in survey.layers}
-    for name, i in chosen.items():
-        forms[name] = table[name].form(i, layers[name])
-    entries = tuple(
-        LayerPlan(v.name, forms[v.name])
-        for v in survey.views
-        if v.name in forms and not isinstance(forms[v.name], Dense)
-    )
-    plan = Plan(survey.model, entries, repair)
-    error = sum(float(table[name].error[i]) for name, i in chosen.items())
-    return Allocation(plan, plan_cost(plan, survey.views, survey.rest), error, objective_of(survey)[1], outcome, remedy)
+    def _look_up(self, who: int, i: int) -> tuple[LayerPlan, Cost]:
+        form = self.options[who].form(i, self.views[who])
+        self.known[who, i] = LayerPlan(self.names[who], form), form.cost(self.views[who])
+        return self.known[who, i]
 
 
 def _floor_remedy(survey: Survey, budget: Budget, missing: float) -> str:

@@ -69,6 +69,7 @@ def repair(
     stages = {"plain": best}
     for step in plan.repair.steps if entries else ():
         started = time.perf_counter()
+        tried: nn.Module | None
         if step == "whitened":
             tried = _whitened(plan, model, entries, by_name, layers, x, progress)
         elif step == "sequential":
@@ -210,7 +211,7 @@ def _bias(
                 D = mo.output_rows(view, b).double() - mo.output_rows(view, a).double()
                 gap, count = gap + D.sum(0), count + len(D)
         built: Any = new.get_submodule(entry.layer)
-        holder = built.second if isinstance(built, nn.Sequential) else built
+        holder: Any = built.second if isinstance(built, nn.Sequential) else built
         with torch.no_grad():
             holder.bias += (gap / count).to(holder.bias)
     return new

@@ -11,18 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from core.compression.knapsack import Floats, Indices
 from core.compression.survey import Curve, LayerSurvey, Survey
 from core.networks.forms import FAMILIES, Dense, Form
+from core.networks.views import LayerView
 
 FACTORED = ("lowrank", "lowrank_in", "spatial")
 """Families an allocation may use unless told otherwise: masks save nothing that is executed, so they are asked for."""
 
 LEVELS = 64
 """Most levels of one family that a layer offers, evenly spread up to break-even (chosen: keeps 300 layers quick)."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +42,21 @@ class Rules:
 class Options:
     """One layer's choices, cheapest first, the last Dense; of the others none is both dearer and worse than another.
 
-    cost (q,) in the budget's quantity. error (q,) of the objective. loss (q,) relative error, for equal-error. forms
-    (family, level) of each."""
+    cost (q,) in the budget's quantity. error (q,) of the objective. loss (q,) relative error, for equal-error.
+    family, level (q - 1,) index into `families`, and level, of all but Dense."""
 
     cost: Floats
     error: Floats
     loss: Floats
-    forms: tuple[tuple[str, int], ...]
+    families: tuple[str, ...]
+    family: Indices
+    level: Indices
 
-    def form(self, i: int, layer: LayerSurvey) -> Form:
-        family, level = self.forms[i]
-        return Dense() if family == "dense" else FAMILIES[family].make(level, layer.view)
+    def form(self, i: int, view: LayerView) -> Form:
+        """The form that option i is."""
+        if i == len(self.level):
+            return Dense()
+        return FAMILIES[self.families[self.family[i]]].make(int(self.level[i]), view)
 
 
 def objective_of(survey: Survey) -> tuple[str, str]:
@@ -88,39 +91,30 @@ def _options(layer: LayerSurvey, quantity: str, rules: Rules, kind: str) -> Opti
     view = layer.view
     dense = Dense().cost(view).of(quantity)
     floor = rules.floors.get(view.name, 0.0) * dense
-    rows: list[tuple[float, float, float, str, int]] = []
+    parts: list[tuple[Floats, Floats, Floats, Indices]] = []
+    families = tuple(curve.family for curve in layer.curves if curve.family in rules.families)
     for curve in layer.curves:
-        if curve.family not in rules.families:
+        if curve.family not in families:
             continue
         levels, costs = _affordable(curve, layer, quantity, rules.multiple, floor, dense)
-        if not len(levels):
-            continue
         loss = np.interp(levels, curve.at, curve.output or curve.plain)
         error = np.interp(levels, curve.at, curve.damage) if kind == "damage" and curve.damage else loss**2
-        rows += [
-            (float(c), float(e), float(x), curve.family, int(level))
-            for level, c, e, x in zip(levels, costs, error, loss, strict=True)
-        ]
-    rows.sort(key=lambda row: (row[0], row[1]))
-    kept = [*_undominated(rows), (float(dense), 0.0, 0.0, "dense", 0)]
-    cost, error, loss = (np.array([row[i] for row in kept]) for i in range(3))
-    return Options(cost, error, loss, tuple((row[3], row[4]) for row in kept))
-
-
-def _undominated(
-    rows: list[tuple[float, float, float, str, int]],
-) -> list[tuple[float, float, float, str, int]]:
-    """Rows, sorted by cost, whose error is below that of every cheaper row."""
-    kept: list[tuple[float, float, float, str, int]] = []
-    for row in rows:
-        if not kept or row[1] < kept[-1][1]:
-            kept.append(row)
-    return kept
+        parts.append((costs, error, loss, levels))
+    if not parts:
+        parts.append((np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, np.int64)))
+    cost, error, loss = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    level = np.concatenate([part[3] for part in parts])
+    family = np.repeat(np.arange(len(parts)), [len(part[3]) for part in parts])
+    order = np.lexsort((error, cost))
+    best = np.minimum.accumulate(np.concatenate([[np.inf], error[order]]))
+    kept = order[error[order] < best[:-1]]  # better than every cheaper one
+    cost, error, loss = np.append(cost[kept], dense), np.append(error[kept], 0.0), np.append(loss[kept], 0.0)
+    return Options(cost, error, loss, families, family[kept], level[kept])
 
 
 def _affordable(
     curve: Curve, layer: LayerSurvey, quantity: str, multiple: int, floor: float, dense: int
-) -> tuple[npt.NDArray[np.int64], Floats]:
+) -> tuple[Indices, Floats]:
     """At most `LEVELS` levels of a curve that cost less than Dense and at least the floor, and their costs."""
     family, view, top = FAMILIES[curve.family], layer.view, curve.at[-1]
 
@@ -143,7 +137,7 @@ def _affordable(
     return levels[keep], costs[keep]
 
 
-def _spread(count: int) -> npt.NDArray[np.int64]:
+def _spread(count: int) -> Indices:
     """Indices of at most `LEVELS` of `count` things, evenly spread, the first and the last among them."""
     if count <= LEVELS:
         return np.arange(count, dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -147,7 +148,7 @@ def _form_to_dict(form: Form) -> dict[str, Any]:
 
 
 def _form_of(entry: dict[str, Any]) -> Form:
-    makers = {
+    makers: dict[str, Callable[[], Form]] = {
         "dense": lambda: Dense(),
         "lowrank": lambda: LowRank(_count(entry["rank"])),
         "lowrank_in": lambda: LowRank(_count(entry["rank"]), True),

@@ -42,7 +42,7 @@ STORED_LEVELS = 97
 def survey_model(opened: Opened, progress: mo.Progress | None = None) -> Survey:
     """Everything that the weights alone tell. A network with a module also gets positions and MACs; without one, or if
     its example input cannot be run, the survey says why and counts parameters and bytes only."""
-    model, shape = opened.module, opened.arch.input_shape if opened.arch else ()
+    model, shape = opened.module, opened.takes.input_shape if opened.takes else ()
     example = torch.zeros(1, *shape) if shape else None
     if model is not None:
         layers = views(model, example)

@@ -44,6 +44,17 @@ class ModelRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a network takes: the shape of one sample, and mean and std per channel of inputs in [0, 1].
+
+    For networks of the user's own; a built-in one says it in its Arch."""
+
+    input_shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Arch:
     """A built-in network without its weights.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import CheckpointError
 from core.networks import state_dicts
-from core.networks.arch import Arch, ModelRef, parse_arch
+from core.networks.arch import Arch, Inputs, ModelRef, parse_arch
 from core.networks.demo_files import DemoInfo, demo_info, demo_names, demo_path
 from core.networks.reading import FORMATS, read
 from core.networks.tensor_files import TensorFiles
@@ -53,6 +53,13 @@ class Opened:
     module: nn.Module | None
     notes: tuple[str, ...]
     reason: str = ""
+    inputs: Inputs | None = None
+
+    @property
+    def takes(self) -> Inputs | None:
+        """What the network takes: what its Arch says, else what was given for the user's own; None if nobody said."""
+        known = self.arch
+        return Inputs(known.input_shape, known.mean, known.std) if known is not None else self.inputs
 
 
 def open_model(source: str | Path, arch: str | Arch | None = None) -> Opened:

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import DataError
-from core.networks.arch import Arch
+from core.networks.arch import Inputs
 from core.provenance import Measurement, Provenance, here
 
 BATCH = 250
 Progress = Callable[[str, int, int], None]
 
 
-def normalized(x: Tensor, arch: Arch) -> Tensor:
+def normalized(x: Tensor, takes: Inputs) -> Tensor:
     """Inputs x (N, C, H, W) in [0, 1] as the network expects them: (x - mean) / std per channel."""
     sides = (1, -1, *(1,) * (x.ndim - 2))
-    return (x - torch.tensor(arch.mean).view(sides)) / torch.tensor(arch.std).view(sides)
+    return (x - torch.tensor(takes.mean).view(sides)) / torch.tensor(takes.std).view(sides)
 
 
 def accuracy(

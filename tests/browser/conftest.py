@@ -80,9 +80,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def rankscope(
-    browser: Any, models: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[chromium.Server]:
+def rankscope(browser: Any, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Server]:
     """The app, served once per session from an empty home."""
     home = tmp_path_factory.mktemp("home")
     with chromium.streamlit(chromium.APP, home, {"RANKSCOPE_MODELS": str(models)}) as server:

@@ -18,13 +18,16 @@ from core.numerics.svd import Spectrum
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One selectable thing: its family, name, label, where it comes from, and what makes or computes it."""
+    """One selectable thing: its family, name, label, where it comes from, and what makes or computes it.
+
+    caveat  which part of its family's contract it does not keep, in words; "" if it keeps all of it."""
 
     family: str
     name: str
     label: str
     source: str
     make: Callable[..., Any]
+    caveat: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,15 @@ RANK_RULES: tuple[Method, ...] = (
     _rule("break-even", "break-even", "r (m + n) < m n", lambda s: ranks.break_even_rank(s.m, s.n)),
 )
 
+MAY_RISE = "a larger budget may raise the predicted error, by what one step of one layer saves"
+
 ALLOCATORS: tuple[Method, ...] = tuple(
-    Method("allocator", name, label, source, partial(allocate, method=name))
-    for name, label, source in (
-        ("greedy", "greedy: damage saved per cost", "lower convex hull of every layer's options; derived"),
-        ("exact", "exact: integer program", "multiple-choice knapsack, scipy's milp"),
-        ("equal-error", "equal output error in every layer", "the criterion of ALDS (Liebenwein et al. 2021)"),
-        ("uniform", "the same fraction of every layer", "baseline"),
+    Method("allocator", name, label, source, partial(allocate, method=name), caveat)
+    for name, label, source, caveat in (
+        ("greedy", "greedy: damage saved per cost", "lower convex hull of every layer's options; derived", MAY_RISE),
+        ("exact", "exact: integer program", "multiple-choice knapsack, scipy's milp", ""),
+        ("equal-error", "equal output error in every layer", "the criterion of ALDS (Liebenwein et al. 2021)", ""),
+        ("uniform", "the same fraction of every layer", "baseline", ""),
     )
 )
 

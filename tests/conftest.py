@@ -9,9 +9,11 @@ torch-free modules stay honest.
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -55,8 +57,20 @@ def _guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
     return _getaddrinfo(host, *args, **kwargs)
 
 
+UNAVOIDABLE = ("no CUDA device",)
+"""Reasons that may skip a test where RANKSCOPE_FAIL_ON_SKIP is 1; any other skip fails the run there."""
+
+_skipped: list[str] = []
+_folders: list[tempfile.TemporaryDirectory[str]] = []
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """The network is shut for the whole run, collection included."""
+    """The network is shut for the whole run, collection included; caches lie in a folder of this run, which xdist's
+    workers inherit."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        _folders.append(tempfile.TemporaryDirectory(prefix="rankscope-tests-", ignore_cleanup_errors=True))
+        for variable in ("RANKSCOPE_CACHE", "RANKSCOPE_HOME"):
+            os.environ[variable] = str(Path(_folders[0].name) / variable.lower())
     socket.socket.connect = _guarded_connect  # type: ignore[method-assign]
     socket.socket.connect_ex = _guarded_connect_ex  # type: ignore[method-assign]
     socket.getaddrinfo = _guarded_getaddrinfo
@@ -65,6 +79,28 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     socket.socket.connect, socket.socket.connect_ex = _connect, _connect_ex  # type: ignore[method-assign]
     socket.getaddrinfo = _getaddrinfo
+    for folder in _folders:
+        folder.cleanup()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remembers skips whose reason this machine could have done something about."""
+    if report.skipped and isinstance(report.longrepr, tuple) and not any(r in report.longrepr[2] for r in UNAVOIDABLE):
+        _skipped.append(f"{report.nodeid}: {report.longrepr[2]}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the run for such a skip where RANKSCOPE_FAIL_ON_SKIP is 1."""
+    if _skipped and os.environ.get("RANKSCOPE_FAIL_ON_SKIP") == "1" and session.exitstatus == 0:
+        session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names them."""
+    if _skipped and os.environ.get("RANKSCOPE_FAIL_ON_SKIP") == "1":
+        terminalreporter.section("should have run", red=True)
+        for line in _skipped:
+            terminalreporter.line(line)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

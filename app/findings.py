@@ -13,6 +13,9 @@ from core.numerics.ranks import energy_rank
 
 Json = dict[str, Any]
 
+PARTS = {0.25: "a quarter", 0.5: "half", 0.75: "three quarters"}
+"""Shares of a layer's cost that the first finding may speak of."""
+
 
 def percent(share: float) -> str:
     """A share in [0, 1] as text, "45 %"."""
@@ -55,17 +58,23 @@ def _headline(survey: Survey, usable: list[LayerSurvey], energy: float) -> str:
     weights."""
     quantity, words = ("macs", "multiply-adds") if survey.dense.macs else ("params", "parameters")
     kind = "output" if all(curve.output for layer in usable for curve in layer.curves) else "plain"
-    whose = "the energy of their outputs" if kind == "output" else "their energy"
-    counts = {}
-    for share in (0.25, 0.5, 0.75):
-        counts[share] = sum(1 for layer in usable if _best_energy(layer, quantity, share, kind) >= energy)
-        if 2 * counts[share] > len(usable):
-            part = {0.25: "a quarter", 0.5: "half", 0.75: "three quarters"}[share]
-            kept = _of(counts[share], len(usable))
-            return f"{kept} {percent(energy)} of {whose} in {part} of their {words}, predicted."
-    if counts[0.75]:
-        return f"{_of(counts[0.75], len(usable))} {percent(energy)} of {whose} in three quarters of their {words}."
-    return f"No layer keeps {percent(energy)} of {whose} in three quarters of its {words}: this model is full."
+    best = {share: _count(usable, quantity, share, kind, energy) for share in PARTS}
+    share = next((share for share in PARTS if 2 * best[share] > len(usable)), 0.75)
+    some, all_ = best[share], len(usable)
+    its = "their" if some > 1 else "its"
+    whose = f"the energy of {its} outputs" if kind == "output" else f"{its} energy"
+    kept = f"{percent(energy)} of {whose} in {PARTS[share]} of {its} {words}"
+    if not some:
+        return f"No layer keeps {kept}: this model is full."
+    who = f"{some} of {all_} compressible layers keep{'s' if some == 1 else ''}"
+    if all_ == 1:
+        who = "The one compressible layer keeps"
+    return f"{who} {kept}{', predicted' if kind == 'output' else ''}."
+
+
+def _count(usable: list[LayerSurvey], quantity: str, share: float, kind: str, energy: float) -> int:
+    """Layers that some low-rank form keeps the energy of within a share of their cost."""
+    return sum(1 for layer in usable if _best_energy(layer, quantity, share, kind) >= energy)
 
 
 def _best_energy(layer: LayerSurvey, quantity: str, share: float, kind: str) -> float:
@@ -151,7 +160,3 @@ def strip(survey: Survey, energy: float) -> Json:
         "dial": 1.0,
         "filename": f"{survey.model.name}-layers.png",
     }
-
-
-def _of(some: int, all_: int) -> str:
-    return f"{some} of {all_} compressible layers keep" if all_ != 1 else "The one compressible layer keeps"

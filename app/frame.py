@@ -16,8 +16,10 @@ from core.provenance import Measurement, Provenance
 _STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 4.25rem; padding-bottom: 2rem; }
 [data-testid="stMetricDelta"] svg { display: none; }
+[data-selected="true"] p { color: CanvasText; }
 </style>"""
-"""Less empty space above the heading: on a projector every line counts. No arrow beside conditions."""
+"""Less empty space above the heading: on a projector every line counts. No arrow beside conditions. The chosen segment
+in the colour of text: in the dark theme the primary colour, which carries white, is too dark to be read on it."""
 
 POLL = 0.5
 """Seconds between looks at a running job."""

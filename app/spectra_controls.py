@@ -20,7 +20,8 @@ AXES = {"log": "Logarithmic", "linear": "Linear"}
 
 def shown(survey: Survey) -> list[LayerSurvey]:
     """Layers that the table shows under its filters."""
-    return spectra_rows.filtered(survey, state.value("spectra-kinds") or (), state.value("spectra-search") or "")
+    wanted = set(state.value("spectra-kinds") or ()) & set(spectra_rows.kinds(survey))
+    return spectra_rows.filtered(survey, wanted, state.value("spectra-search") or "")
 
 
 def matrix_in_hand(survey: Survey) -> str:
@@ -66,6 +67,7 @@ def walk(survey: Survey) -> None:
 def drawn(survey: Survey, longest: int) -> tuple[SpectraView, str, Survey | None]:
     """What is plotted, the kind of reference, and the other checkpoint if that is the reference. longest: spectrum."""
     known = spectra_rows.matrices(survey)
+    widgets.forget("spectra-matrix", known)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = widgets.choice("Shown", QUANTITIES, "spectra-quantity", term="singular value")
         st.selectbox(

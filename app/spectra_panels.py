@@ -89,6 +89,7 @@ def table_key(survey: Survey, names: list[str]) -> str:
 def _filters(survey: Survey) -> None:
     """Kinds and a part of the name."""
     found = spectra_rows.kinds(survey)
+    widgets.forget("spectra-kinds", found)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         if len(found) > 1:
             st.pills("Kinds", found, selection_mode="multi", key="spectra-kinds", persist_state="session")

@@ -50,8 +50,9 @@ class Selection:
 class _Session:
     """What one browser tab has beyond its selection.
 
-    tab: its own random name. dialog: the one that is open. fresh: the model was opened just now. left: jobs this tab
-    gave up while others wait for them. followed: jobs that have a panel in this run. opened: by digest."""
+    tab: its own random name. dialog: the one that is open. teaching: None until asked. fresh: the model was opened just
+    now. left: jobs this tab gave up while others wait for them. followed: jobs that have a panel in this run. opened:
+    by digest."""
 
     past: list[Plan] = field(default_factory=list)
     future: list[Plan] = field(default_factory=list)
@@ -62,6 +63,7 @@ class _Session:
     restored: bool = False
     tab: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     dialog: str = ""
+    teaching: bool | None = None
     fresh: bool = False
     left: set[str] = field(default_factory=set)
     followed: set[str] = field(default_factory=set)
@@ -264,8 +266,11 @@ def job(name: str, id: str | None = None) -> str:
 
 
 def teaching() -> bool:
-    """Whether teaching mode is on (`?teach=true`)."""
-    return st.query_params.get("teach", "") == "true"
+    """Whether teaching mode is on (`?teach=true` when the tab was opened)."""
+    session = _session()
+    if session.teaching is None:
+        session.teaching = st.query_params.get("teach", "") == "true"
+    return session.teaching
 
 
 def value(key: str, otherwise: Any = None) -> Any:
@@ -288,6 +293,7 @@ def mirror() -> None:
     now = get()
     wanted = {
         "s": SCHEMA,
+        "teach": "true" if teaching() else "",
         "model": now.model,
         "arch": now.arch,
         "data": now.data if now.data != "digits" else "",

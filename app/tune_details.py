@@ -35,6 +35,8 @@ def before_and_after(survey: Survey, plan: Plan, now: state.Selection) -> None:
             st.info("Repair steps and latency are not measured for this plan yet: press Measure.")
         else:
             _repair(found, survey, look)
+    if survey.runnable and found is not None and found["stages"]:
+        with left:
             _latency(found, survey, look)
 
 
@@ -54,13 +56,14 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
         for curve in layer.curves
         if curve.family != "sparse24"
     }
+    share = {family: shares for family, shares in share.items() if min(shares) < max(shares)}  # masks keep every MAC
     cuts = {} if isinstance(form, Dense) else {form.family: FAMILIES[form.family].level(form, view)}
     left, right = st.columns([3, 2])
     with left:
         name = frame.literal(view.name)
         st.markdown(f"**{name}**, {view.shape_text}: error of every form", help=help_text("output error"))
         widgets.figure(
-            error_curves_figure(layer, cuts=cuts, share=share, quantity=quantity, look=widgets.look()),
+            error_curves_figure(layer, cuts=cuts, share=share, quantity=tuning.WORDS[quantity], look=widgets.look()),
             error_curves_alt(layer, share),
             error_curves_table(layer),
             f"{survey.model.name}-{view.name}-errors",
@@ -83,8 +86,11 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
                     tuning.edited(survey, plan, view.name, "lowrank", chosen.rank, now.mode)
                 ),
             )
+        others = tuning.alike(survey, view.name)
         st.button(
-            "Same form for similar layers",
+            f"Same form for {len(others)} similar layer{'' if len(others) == 1 else 's'}",
+            key="same-form",
+            disabled=not others,
             help="Layers of the same kind, shape and stride.",
             on_click=lambda: state.change_plan(tuning.similar(survey, plan, view.name)),
         )
@@ -98,10 +104,14 @@ def editor(survey: Survey, plan: Plan, now: state.Selection) -> None:
     key = f"editor-{state.revision()}-{hash(plan)}"
 
     def apply() -> None:
+        state.keep("editor-said", "")
         edits: dict[int, Json] = state.value(key, {}).get("edited_rows", {})
         made, locked = state.get().plan or plan, list(state.get().locked)
         for row, change in edits.items():
             name = names[int(row)]
+            if survey.layer(name).obstacle:
+                state.keep("editor-said", f"{name} stays dense: {survey.layer(name).obstacle}.")
+                continue
             if "level" in change:
                 family = made.form(name).family
                 wanted = change["level"]
@@ -120,15 +130,22 @@ def editor(survey: Survey, plan: Plan, now: state.Selection) -> None:
         on_change=apply,
         disabled=[name for name in columns if name not in ("level", "locked")],
         column_config={
+            "layer": st.column_config.TextColumn(pinned=True),
+            "form": st.column_config.TextColumn(width="medium"),
+            "why not": st.column_config.TextColumn(width="large", help=help_text("obstacle")),
             "level": st.column_config.NumberColumn("level", help=help_text("rank"), min_value=1, step=1),
-            f"{quantity} kept": st.column_config.NumberColumn(format="percent"),
+            f"{tuning.WORDS[quantity]} kept": st.column_config.NumberColumn(format="percent"),
             "weight error": st.column_config.NumberColumn(format="percent", help=help_text("error")),
             "output error": st.column_config.NumberColumn(format="percent", help=help_text("output error")),
         },
         hide_index=True,
         width="stretch",
+        placeholder="–",
+        alt=f"The form and level of every layer of {survey.model.name}; level and locked can be edited.",
     )
-    st.caption("Type a level to give a dense layer its first form; clear it to make the layer dense.")
+    if state.value("editor-said"):
+        st.info(frame.literal(state.value("editor-said")), icon=":material/info:")
+    st.markdown("Type a level to give a dense layer its first form; clear it to make the layer dense.")
 
 
 def _repair(found: Json, survey: Survey, look: Any) -> None:

@@ -6,27 +6,28 @@ from typing import Any
 
 import streamlit as st
 
-from app import frame, services, state, tuning, widgets
+from app import frame, projector, services, state, tuning, widgets
 from app.components import last_message, rank_bars, share_percent, unseen
 from app.glossary import help_text
+from app.worker import Job
 from core.catalogue import ALLOCATORS
 from core.compression.allocate import Rules
 from core.compression.plans import Plan
 from core.compression.survey import Survey
 from core.errors import InputError
 
-AT_ONCE = 1_000_000
+AT_ONCE = 2_000_000
 """Dense MACs up to which a plan is measured without being asked (chosen: about a second with its repair)."""
 
-QUANTITY_WORDS = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
 MODE_WORDS = {"rank": "Rank", "sparsity": "Sparsity"}
 
 
 @st.fragment
 def tune(survey: Survey) -> None:
-    """All of it in one fragment: a message of the component reruns this and nothing else of the page."""
-    _controls(survey)
-    _hero(survey)
+    """All of it in one fragment: a message of the component reruns this and nothing else of the page. Who teaches gets
+    the bars first."""
+    for part in (_hero, _controls) if state.teaching() else (_controls, _hero):
+        part(survey)
     _details(survey, state.get())
 
 
@@ -34,7 +35,7 @@ def _controls(survey: Survey) -> None:
     """One row: what to turn, in which unit, the solver, undo, redo, pin."""
     now = state.get()
     offered = tuning.counted(survey, now.mode, now.quantity)
-    units = {quantity: words for quantity, words in QUANTITY_WORDS.items() if quantity in offered}
+    units = {quantity: words for quantity, words in tuning.WORDS.items() if quantity in offered}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         widgets.choice("Turn", MODE_WORDS, "tune-mode", value=now.mode, term="form", then=lambda mode: _set(mode=mode))
         widgets.choice(
@@ -88,10 +89,11 @@ def _hero(survey: Survey) -> None:
         "dial": now.dial,
         "primary": now.primary,
         "revision": state.revision(),
-        "scale": 1.3 if state.teaching() else 1.0,
+        "scale": projector.SCALE if state.teaching() else 1.0,
         "filename": f"{survey.model.name}-tune.png",
     }
-    rank_bars(data, key="bars", height=360, on_change=_heard(survey, data["path"]))
+    height = projector.TUNE_HEIGHT if state.teaching() else 360
+    rank_bars(data, key="bars", height=height, on_change=_heard(survey, data["path"]))
     _numbers(survey, plan, quantity)
 
 
@@ -126,7 +128,7 @@ def _numbers(survey: Survey, plan: Plan, quantity: str) -> None:
     now = state.get()
     cost = tuning.effective_cost(survey, plan, quantity)
     pinned = tuning.effective_cost(survey, now.pinned, quantity) if now.pinned else None
-    columns = st.columns(4)
+    columns, framed = st.columns(4), not state.teaching()
     for column, kind, label, term in (
         (columns[0], "params", "Parameters kept", "parameters"),
         (columns[1], "macs", "MACs kept", "MACs"),
@@ -135,9 +137,11 @@ def _numbers(survey: Survey, plan: Plan, quantity: str) -> None:
         against = None
         if pinned is not None and survey.dense.of(kind):
             against = f"{100 * (cost.of(kind) - pinned.of(kind)) / survey.dense.of(kind):+.1f} points against pinned"
-        column.metric(label, share, against, delta_color="inverse", help=help_text(term), border=True)
-    energy = tuning.energy_kept(survey, plan)
-    columns[2].metric("Energy kept, predicted", frame.percent(energy), help=help_text("energy"), border=True)
+        column.metric(
+            label, share, against, delta_color="inverse", help=help_text(term), border=framed, height="stretch"
+        )
+    energy = frame.percent(tuning.energy_kept(survey, plan))
+    columns[2].metric("Energy kept, predicted", energy, help=help_text("energy"), border=framed, height="stretch")
     with columns[3]:
         _accuracy(survey, plan)
     more = tuning.costs_more(survey, plan, quantity)
@@ -153,35 +157,50 @@ def _numbers(survey: Survey, plan: Plan, quantity: str) -> None:
 
 def _accuracy(survey: Survey, plan: Plan) -> None:
     """The measured accuracy, "measuring" while a job runs, or "not measured" with its button."""
-    now = state.get()
+    now, framed = state.get(), not state.teaching()
     if not survey.runnable:
-        st.metric("Accuracy", "cannot be run", help=survey.reason, border=True)
+        st.metric("Accuracy", "cannot be run", help=frame.literal(survey.reason), border=framed, height="stretch")
         return
     if not plan.layers:
-        st.metric("Accuracy, dense", *frame.accuracy_words(survey.accuracy), delta_color="off", border=True)
+        words = frame.accuracy_words(survey.accuracy)
+        st.metric("Accuracy, dense", *words, delta_color="off", border=framed, height="stretch")
         return
     found = services.evaluation(now.model, plan, now.data)
-    if found is None and survey.dense.macs <= AT_ONCE * 2 and now.data == "digits":
-        services.withdraw(state.job("measure"))
-        job = services.submit("evaluate", now.model, **services.evaluation_request(plan, now.data, False))
-        state.job("measure", job.id)
-    job = services.job(state.job("measure"))
+    job = services.job(state.job("measure")) if found is not None else _measuring(survey, plan, now)
     if found is None and job is not None and not job.over:
         frame.watch(job, "Accuracy")
-    else:
-        if found is None and job is not None and job.state == "failed":
-            state.notice(job.error)
-            state.job("measure", "")
-        text, conditions = frame.accuracy_words(frame.measurement(found["compressed"]) if found else None)
-        st.metric(
-            "Accuracy, measured" if found else "Accuracy",
-            text,
-            conditions or "press Measure",
-            delta_color="off",
-            delta_arrow="off",
-            help=help_text("accuracy"),
-            border=True,
-        )
+        return
+    text, conditions = frame.accuracy_words(frame.measurement(found["compressed"]) if found else None)
+    st.metric(
+        "Accuracy, measured" if found else "Accuracy",
+        text,
+        conditions or "press Measure",
+        delta_color="off",
+        delta_arrow="off",
+        help=help_text("accuracy"),
+        border=framed,
+        height="stretch",
+    )
+
+
+def _measuring(survey: Survey, plan: Plan, now: state.Selection) -> Job | None:
+    """The job that measures this plan unasked, which a small network on the digits gets once: one that failed is not
+    tried again."""
+    if survey.dense.macs > AT_ONCE or now.data != "digits" or not services.fits_digits(survey):
+        return None
+    job, wanted = services.job(state.job("measure")), (now.model, now.arch, plan)
+    if state.value("measure-of") != wanted or job is None or job.state == "cancelled":
+        services.withdraw(state.job("measure"))
+        state.keep("measure-of", wanted)
+        try:
+            job = services.submit("evaluate", now.model, **services.evaluation_request(plan, now.data, False))
+            state.job("measure", job.id)
+        except InputError as error:
+            _tell(str(error))
+    elif job.state == "failed" and state.value("measure-told") != job.id:
+        state.keep("measure-told", job.id)
+        _tell(job.error)
+    return job
 
 
 def _details(survey: Survey, now: state.Selection) -> None:
@@ -202,7 +221,7 @@ def _details(survey: Survey, now: state.Selection) -> None:
                 job = services.submit("evaluate", now.model, **services.evaluation_request(plan, now.data, True))
                 state.job("full", job.id)
             except InputError as error:
-                state.notice(str(error))
+                _tell(str(error))
         view = st.segmented_control(
             "Below",
             ("Before and after", "Layer in hand", "Edit as a table"),
@@ -215,8 +234,7 @@ def _details(survey: Survey, now: state.Selection) -> None:
         frame.follow(job, "Measuring", lambda _: None)
     elif job is not None and job.state == "failed":
         state.job("full", "")
-        state.notice(job.error)
-        st.rerun()
+        _tell(job.error)
     if view == "Layer in hand":
         tune_details.layer_in_hand(survey, plan, now)
     elif view == "Edit as a table":
@@ -236,7 +254,7 @@ def _solver(survey: Survey) -> None:
         floor = st.slider("Least share of every layer", 0, 50, 0, 5, format="%d %%", help="A floor under each layer.")
         pressed = st.form_submit_button("Choose ranks", type="primary")
     quantity = tuning.counted(survey, now.mode, now.quantity)[0]
-    st.markdown(f"Of the {QUANTITY_WORDS[quantity]}. Locked layers keep their form. Predicted, not measured.")
+    st.markdown(f"Of the {tuning.WORDS[quantity]}. Locked layers keep their form. Predicted, not measured.")
     if not pressed:
         return
     plan = now.plan or Plan(survey.model)
@@ -270,9 +288,15 @@ def _calibration(survey: Survey) -> None:
         if st.button("Calibrate", icon=":material/science:"):
             try:
                 state.job("calibrate", services.submit("calibrate", now.model, data=services.path_of(now.data)).id)
-                st.rerun()
             except InputError as error:
                 state.notice(str(error))
+            st.rerun()
+
+
+def _tell(text: str) -> None:
+    """A notice, in a run of the whole page: notices stand outside of this fragment."""
+    state.notice(text)
+    st.rerun()
 
 
 def _set(**changes: Any) -> None:

@@ -15,6 +15,9 @@ from core.networks.views import LINEAR, LayerView
 
 Json = dict[str, Any]
 
+WORDS = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
+"""Quantities as pages write them."""
+
 MODES = {"rank": FACTORED, "sparsity": ("sparse", "sparse24", "filters")}
 STOPS = tuple(round(0.05 + 0.01 * i, 2) for i in range(96))
 """Kept fractions the dial can stop at."""
@@ -30,7 +33,7 @@ KNOTS = 33
 def counted(survey: Survey, mode: str, quantity: str) -> list[str]:
     """Quantities a budget can be in, the wished one first if it is among them. MACs are not while masks are turned,
     which leave every MAC to execute, nor when nothing is known of the network's forward pass."""
-    offered = [q for q in ("macs", "params", "bytes") if survey.dense.of(q) and (q != "macs" or mode != "sparsity")]
+    offered = [q for q in WORDS if survey.dense.of(q) and (q != "macs" or mode != "sparsity")]
     return sorted(offered, key=lambda q: q != quantity)
 
 
@@ -129,16 +132,21 @@ def with_choice(survey: Survey, plan: Plan, row: Sequence[Sequence[int]], mode: 
     return replace(plan, layers=entries)
 
 
+def alike(survey: Survey, layer: str) -> list[str]:
+    """Other layers of the same kind, shape, kernel and stride that can take a form."""
+
+    def shape(view: LayerView) -> tuple[Any, ...]:
+        return view.kind, view.m, view.n, view.kernel, view.stride
+
+    wanted = shape(survey.layer(layer).view)
+    views = [other.view for other in survey.layers if not other.obstacle]
+    return [view.name for view in views if view.name != layer and shape(view) == wanted]
+
+
 def similar(survey: Survey, plan: Plan, layer: str) -> Plan:
-    """The plan with the form of `layer` given to every layer of the same kind, shape and stride."""
-    model = survey.layer(layer).view
-    for other in survey.layers:
-        view = other.view
-        same = (view.kind, view.m, view.n, view.kernel, view.stride) == (
-            model.kind, model.m, model.n, model.kernel, model.stride
-        )  # fmt: skip
-        if same and not other.obstacle:
-            plan = plan.with_form(view.name, plan.form(layer))
+    """The plan with the form of `layer` given to every layer like it."""
+    for name in alike(survey, layer):
+        plan = plan.with_form(name, plan.form(layer))
     return plan
 
 
@@ -183,7 +191,7 @@ def table(survey: Survey, plan: Plan, locked: Sequence[str], quantity: str) -> d
             "level",
             "of",
             "break-even",
-            f"{quantity} kept",
+            f"{WORDS[quantity]} kept",
             "weight error",
             "output error",
             "locked",

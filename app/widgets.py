@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
@@ -92,6 +92,15 @@ def choice(
         persist_state="session",
     )
     return found
+
+
+def forget(key: str, options: Collection[Any]) -> None:
+    """Drops what a menu kept from another model and does not offer here; called before the menu is placed."""
+    kept = state.value(key)
+    if isinstance(kept, list):
+        state.keep(key, [option for option in kept if option in options])
+    elif kept is not None and kept not in options:
+        state.keep(key, next(iter(options)))
 
 
 def csv_text(table: Table) -> str:

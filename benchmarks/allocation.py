@@ -32,7 +32,7 @@ STORED = 97
 
 
 def synthetic_survey(num_layers: int = NUM_LAYERS, seed: int = 0) -> Survey:
-    """Layers of known shapes whose singular values fall as a random power, so that every layer has its own trade-off."""
+    """Layers of known shapes whose singular values fall as a random power, each at its own pace."""
     rng = np.random.default_rng(seed)
     return Survey(
         model=ModelRef("file", f"{num_layers} synthetic layers", "0" * 64),

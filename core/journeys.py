@@ -62,12 +62,11 @@ def survey_of(opened: Opened, progress: Progress | None = None) -> Survey:
     """The survey of the weights alone, from the cache if these weights were seen before."""
     from core.compression.surveying import survey_model
 
-    what = str(opened.inputs.input_shape) if opened.inputs else ""
-    stored = _shipped(opened) or stored_survey(opened.ref.digest, what)
+    stored = _shipped(opened) or stored_survey(opened)
     if stored is not None:
         return replace(stored, model=opened.ref, notes=opened.notes, reason=opened.reason)
     made = survey_model(opened, progress)
-    store_survey(made, what)
+    store_survey(opened, made)
     return made
 
 
@@ -83,13 +82,13 @@ def calibrated_survey(
     what = calibration_key(data.ref.digest, samples, seed)
     x, words = calibration_inputs(opened, data, samples, seed)
     made = calibrate(survey_of(opened, progress), runnable(opened), x, words, seed, progress)
-    store_survey(made, what)
+    store_survey(opened, made, what)
     return made
 
 
 def known_calibration(opened: Opened, data: Data, samples: int, seed: int) -> Survey | None:
     """The calibrated survey if it was made before, or lies beside the demo; None otherwise."""
-    found = stored_survey(opened.ref.digest, calibration_key(data.ref.digest, samples, seed))
+    found = stored_survey(opened, calibration_key(data.ref.digest, samples, seed))
     if found is None and (data.ref.source, samples, seed) == ("digits", CALIBRATION_SAMPLES, 0):
         found = _shipped(opened)
     return replace(found, model=opened.ref, notes=opened.notes, reason=opened.reason) if found else None
@@ -114,7 +113,9 @@ def prepared(opened: Opened, data: Data, x: Tensor) -> Tensor:
 
     takes = opened.takes
     if takes is None:
-        raise InputError(f"What {opened.ref.name} takes is unknown; name its network with --arch, or say --input 3x32x32.")
+        raise InputError(
+            f"What {opened.ref.name} takes is unknown; name its network with --arch, or say --input 3x32x32."
+        )
     if opened.arch is not None:
         check_fits(data, opened.arch)
     elif data.input_shape != takes.input_shape:
@@ -125,21 +126,32 @@ def prepared(opened: Opened, data: Data, x: Tensor) -> Tensor:
 
 
 def runnable(opened: Opened) -> nn.Module:
-    """The network's module. InputError with the reason if it has none."""
+    """The network's module. InputError with the reason if it has none, or cannot take what it is said to take."""
+    from core.compression.surveying import layers_of
+
     if opened.module is None:
         raise InputError(f"{opened.ref.name} cannot be run: {opened.reason}.")
+    if opened.arch is None and opened.takes is not None:
+        layers_of(opened)
     return opened.module
 
 
 def scored(opened: Opened) -> nn.Module:
     """The module of a network that tells classes apart. InputError, one sentence, for one that does not."""
     if opened.arch is not None and opened.arch.num_classes == 0:
-        raise InputError(f"{opened.ref.name} tells no classes apart, so it has no accuracy; compare its outputs instead.")
+        raise InputError(
+            f"{opened.ref.name} tells no classes apart, so it has no accuracy; compare its outputs instead."
+        )
     return runnable(opened)
 
 
 def compressed_network(
-    opened: Opened, plan: Plan, survey: Survey, data: Data | None, progress: Progress | None = None, stages: bool = False
+    opened: Opened,
+    plan: Plan,
+    survey: Survey,
+    data: Data | None,
+    progress: Progress | None = None,
+    stages: bool = False,
 ) -> tuple[nn.Module, tuple[StepGain, ...], dict[str, nn.Module]]:
     """The plan applied with the repair it names, calibrated on the training split of `data` (needed if it names any)."""
     from core.compression.apply import apply
@@ -204,7 +216,9 @@ def export(
     model = runnable(opened)
     new, gains, _ = compressed_network(opened, plan, survey, data, progress)
     if data is None and not survey.input_shape:
-        raise InputError(f"What {opened.ref.name} takes is unknown, so its outputs cannot be checked; say --input 3x32x32.")
+        raise InputError(
+            f"What {opened.ref.name} takes is unknown, so its outputs cannot be checked; say --input 3x32x32."
+        )
     if data is None:
         example = torch.rand(8, *survey.input_shape, generator=torch.Generator().manual_seed(0))
         return write_bundle(folder, opened, plan, new, survey, example, Facts(gains=gains))
@@ -230,28 +244,29 @@ def as_dict(found: Evaluation) -> dict[str, Any]:
     return content
 
 
-def stored_survey(digest: str, what: str) -> Survey | None:
-    """The survey of these weights and this calibration from the cache; None if there is none or it cannot be read."""
+def stored_survey(opened: Opened, calibration: str = "") -> Survey | None:
+    """The survey of this network and calibration from the cache; None if there is none or it cannot be read."""
     try:
-        return Survey.from_json(_cached(digest, what).read_text(encoding="utf-8"))
+        return Survey.from_json(_cached(opened, calibration).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _shipped(opened: Opened) -> Survey | None:
-    """The survey that lies beside a demo, if it is of these weights."""
+    """The survey that lies beside a demo, if it is of these weights in this network."""
     if opened.ref.source != "demo":
         return None
     try:
         found = demo_survey(opened.ref.name)
     except InputError:
         return None
-    return found if found.model.digest == opened.ref.digest else None
+    label = opened.arch.label if opened.arch else ""
+    return found if (found.model.digest, found.arch) == (opened.ref.digest, label) else None
 
 
-def store_survey(survey: Survey, what: str) -> None:
+def store_survey(opened: Opened, survey: Survey, calibration: str = "") -> None:
     """Keeps a survey in the cache; a folder that cannot be written only means it is made again."""
-    path = _cached(survey.model.digest, what)
+    path = _cached(opened, calibration)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
@@ -281,11 +296,6 @@ def store_demo_survey(name: str, progress: Progress | None = None) -> Path:
     survey = replace(calibrated_survey(opened, data, progress=progress), accuracy=measured)
     path.write_text(survey.to_json() + "\n", encoding="utf-8")
     return path
-
-
-def survey_key(digest: str, what: str) -> str:
-    """File name of a survey in the cache."""
-    return key({"digest": digest, "calibration": what, "version": SURVEY_VERSION})
 
 
 def summary(survey: Survey) -> dict[str, object]:
@@ -320,8 +330,17 @@ def summary(survey: Survey) -> dict[str, object]:
     }
 
 
-def _cached(digest: str, what: str) -> Path:
-    return cache_folder() / "surveys" / f"{survey_key(digest, what)}.json"
+def _cached(opened: Opened, calibration: str) -> Path:
+    """Where the survey is kept. The same weights in another network (--arch, --model, --input) have another survey."""
+    from core.compression.surveying import layers_of
+
+    content = {
+        "digest": opened.ref.digest,
+        "network": key(opened.arch or list(layers_of(opened) if opened.module is not None else ())),
+        "calibration": calibration,
+        "version": SURVEY_VERSION,
+    }
+    return cache_folder() / "surveys" / f"{key(content)}.json"
 
 
 def provenance_line() -> str:

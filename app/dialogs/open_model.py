@@ -85,6 +85,11 @@ def _upload(busy: bool) -> None:
         disabled=busy,
         help="Only weights are read: nothing in the file is executed. The file stays on this server.",
     )
+    if file is None:  # also when the browser has refused one that is too large
+        st.markdown(
+            f"Larger than {services.UPLOAD_LIMIT_MB} MB? Open it from the folder on the server, or on the command line "
+            "with `python -m core spectra FILE`."
+        )
     ready = file is not None and not busy
     st.button("Open the file", type="primary", key="open-file", on_click=_start_upload, disabled=not ready)
 

@@ -149,7 +149,7 @@ def _network(now: state.Selection, survey: Survey, plan: Plan) -> None:
         "A folder with the new weights, the plan, a report, and a loader that needs nothing but torch. It is read back "
         "and compared before you get it."
     )
-    data = services.display_name(now.data)
+    data = frame.literal(services.display_name(now.data))
     repaired = st.toggle(
         f"Repair and measure on {data}",
         value=True,

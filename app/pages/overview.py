@@ -2,15 +2,51 @@
 
 import streamlit as st
 
-from app import findings, frame, state
+from app import findings, frame, projector, state
 from app.components import last_message, rank_bars, unseen
 from app.glossary import help_text
+from core.compression.survey import Survey
 
-found = frame.begin("Where can this model shrink?")
-if found is None:
-    st.stop()
-assert found is not None
-now = state.get()
+
+def energy_kept() -> None:
+    """Which share of energy the sentences and the bars speak of."""
+    st.segmented_control(
+        "Energy to keep in every layer",
+        (80, 90, 95, 99),
+        default=state.get().energy,
+        format_func=lambda percent: f"{percent} %",
+        required=True,
+        help=help_text("energy"),
+        key="overview-energy",
+        on_change=state.changed("overview-energy", lambda value: state.put(energy=value)),
+    )
+
+
+def numbers(survey: Survey) -> None:
+    """What the dense model costs and reaches."""
+    dense = survey.dense
+    macs = f"{dense.macs:,}" if dense.macs else "unknown"
+    accuracy = ("Accuracy, dense", *frame.accuracy_words(survey.accuracy))
+    a, b, c, d = st.columns(4)
+    a.metric("Parameters", f"{dense.params:,}", help=help_text("parameters"), border=True, height="stretch")
+    b.metric("MACs per sample", macs, help=help_text("MACs"), border=True, height="stretch")
+    c.metric("Size on disk", f"{dense.bytes / 1e3:,.0f} kB", help=help_text("bytes"), border=True, height="stretch")
+    d.metric(*accuracy, delta_color="off", help=help_text("accuracy"), border=True, height="stretch")
+
+
+def strip(survey: Survey) -> None:
+    """Every layer as a bar."""
+    now = state.get()
+    st.markdown(
+        "**Every layer**: height is how many weights it holds, the filled part the rank its energy needs, the tick its "
+        "break-even rank. Click one to take it in hand."
+    )
+    data = findings.strip(survey, now.energy / 100) | {
+        "primary": now.primary,
+        "revision": hash((survey.model.digest, now.energy)) % 2**31,
+        "scale": projector.SCALE if state.teaching() else 1.0,
+    }
+    rank_bars(data, key="strip", height=projector.STRIP_HEIGHT if state.teaching() else 260, on_change=heard)
 
 
 def heard() -> None:
@@ -22,56 +58,51 @@ def heard() -> None:
             state.put(primary=message["layer"], selected=tuple(selected)[-8:])
 
 
-energy = st.segmented_control(
-    "Energy to keep in every layer",
-    (80, 90, 95, 99),
-    default=now.energy,
-    format_func=lambda percent: f"{percent} %",
-    help=help_text("energy"),
-    key="overview-energy",
-    on_change=state.changed("overview-energy", lambda value: state.put(energy=value or 90)),
-)
-first, *more = findings.findings(found, (energy or 90) / 100)
-st.markdown(f"### {frame.literal(first)}")
-for sentence in more:
-    st.markdown(frame.literal(sentence))
+def cards() -> None:
+    """Where to go from here."""
+    one, two, three = st.columns(3)
+    with one.container(border=True, height="stretch"):
+        st.markdown("**Drag a rank** and see at once what it costs and saves.")
+        st.page_link("app/pages/tune.py", label="Open Tune", icon=":material/tune:")
+    with two.container(border=True, height="stretch"):
+        st.markdown("**Look at the spectra**, layer by layer, with every rank rule on one plot.")
+        st.page_link("app/pages/spectra.py", label="Open Spectra", icon=":material/show_chart:")
+    with three.container(border=True, height="stretch"):
+        st.markdown("**Bring your own model**: a `.safetensors` or `.pt` file, or a folder of shards.")
+        if st.button("Open a model", icon=":material/folder_open:", key="card-open"):
+            from app import dialogs
 
-macs = f"{found.dense.macs:,}" if found.dense.macs else "unknown"
-a, b, c, d = st.columns(4)
-a.metric("Parameters", f"{found.dense.params:,}", help=help_text("parameters"), border=True, height="stretch")
-b.metric("MACs per sample", macs, help=help_text("MACs"), border=True, height="stretch")
-c.metric("Size on disk", f"{found.dense.bytes / 1e3:,.0f} kB", help=help_text("bytes"), border=True, height="stretch")
-d.metric("Accuracy, dense", *frame.accuracy_words(found.accuracy), delta_color="off", border=True, height="stretch")
+            dialogs.open_model()
 
-st.markdown(
-    "**Every layer**: height is how many weights it holds, the filled part the rank its energy needs, the tick its "
-    "break-even rank. Click one to take it in hand."
-)
-strip = findings.strip(found, (energy or 90) / 100)
-rank_bars(
-    strip | {"primary": now.primary, "revision": hash((found.model.digest, energy)) % 2**31},
-    key="strip",
-    height=260,
-    on_change=heard,
-)
 
-cards = st.columns(3)
-with cards[0].container(border=True):
-    st.markdown("**Drag a rank** and see at once what it costs and saves.")
-    st.page_link("app/pages/tune.py", label="Open Tune", icon=":material/tune:")
-with cards[1].container(border=True):
-    st.markdown("**Look at the spectra**, layer by layer, with every rank rule on one plot.")
-    st.page_link("app/pages/spectra.py", label="Open Spectra", icon=":material/show_chart:")
-with cards[2].container(border=True):
-    st.markdown("**Bring your own model**: a `.safetensors` or `.pt` file, or a folder of shards.")
-    if st.button("Open a model", icon=":material/folder_open:", key="card-open"):
-        from app import dialogs
+def remarks(survey: Survey) -> None:
+    """What opening the model said, and what predictions rest on."""
+    said = [*survey.notes, survey.reason]
+    if survey.calibration:
+        said.append(f"Output errors were predicted from {survey.calibration}.")
+    if any(said):
+        with st.expander("What opening it said"):
+            for sentence in filter(None, said):
+                st.markdown(f"- {frame.literal(sentence)}")
 
-        dialogs.open_model()
-notes = [*found.notes, found.reason]
-if found.calibration:
-    notes.append(f"Output errors were predicted from {found.calibration}.")
-if any(notes):
-    with st.expander("What opening it said"):
-        for note in filter(None, notes):
-            st.markdown(f"- {frame.literal(note)}")
+
+found = frame.begin("Where can this model shrink?")
+if found is None:
+    st.stop()
+assert found is not None
+first, *more = findings.findings(found, state.get().energy / 100)
+if state.teaching():
+    projector.fit()
+    st.markdown(f"### {frame.literal(first)}")
+    strip(found)
+    energy_kept()
+else:
+    energy_kept()
+    st.markdown(f"### {frame.literal(first)}")
+for finding in more:
+    st.markdown(frame.literal(finding))
+numbers(found)
+if not state.teaching():
+    strip(found)
+cards()
+remarks(found)

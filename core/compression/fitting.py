@@ -1,11 +1,12 @@
 """Repair without labels: what a calibration batch of inputs gives back to a plan.
 
     whitened     each layer's factors minimise the error of its own outputs for the inputs it has in the dense network.
-    sequential   layers in forward order: each is fitted so that, from the inputs the *compressed* layers before it give,
-                 it reproduces the outputs it had in the *dense* network. One pass a layer; only second moments are kept.
+    sequential   layers in forward order: each is fitted so that, from the inputs the *compressed* layers before it
+                 give, it reproduces the outputs it had in the *dense* network. One pass a layer; only second moments
+                 are kept.
     batchnorm    running means and variances re-estimated from the calibration batch.
-    bias         the mean error of a compressed layer's outputs is taken off its bias, in forward order; layers that have
-                 a bias and are not followed by BatchNorm.
+    bias         the mean error of a compressed layer's outputs is taken off its bias, in forward order; layers that
+                 have a bias and are not followed by BatchNorm.
 
 A step is kept only where it brings the network's outputs on the calibration batch closer to the dense network's;
 every step's distance is reported, kept or not. No labels, no gradients.
@@ -30,7 +31,7 @@ from core.networks.forms import FAMILIES, Dense, Form
 from core.networks.inspection import layer_order
 from core.networks.modules import magnitude_mask, matrix, row_mask, two_of_four_mask
 from core.networks.views import LayerView
-from core.numerics.regression import Target, fit_factors, fit_masked, target, taps
+from core.numerics.regression import Target, fit_factors, fit_masked, taps, target
 
 Factors = tuple[Tensor, Tensor]
 
@@ -56,12 +57,14 @@ def repair(
 ) -> tuple[nn.Module, tuple[StepGain, ...], dict[str, nn.Module]]:
     """The plan applied to `model` and repaired on the inputs x (samples, ...), already normalised.
 
-    Returns the network, the gain of each step of `plan.repair.steps` in order (after "plain"; a step with nothing to act
-    on, such as BatchNorm where there is none, is left out), and, if keep_stages, the network after each by its name. `model` is not touched. x alone decides; `plan.repair.seed` draws positions."""
+    Returns the network, the gain of each step of `plan.repair.steps` in order (after "plain"; a step with nothing to
+    act on, such as BatchNorm where there is none, is left out), and, if keep_stages, the network after each by its
+    name. `model` is not touched. x alone decides; `plan.repair.seed` draws positions. InputError if the outputs of the
+    network itself are not finite."""
     model = copy.deepcopy(model).eval()
     by_name = {view.name: view for view in layers}
     entries = [entry for entry in plan.layers if not isinstance(entry.form, Dense)]
-    wanted = mo.logits(model, x, progress, "dense outputs")
+    wanted = mo.checked(mo.logits(model, x, progress, "dense outputs"))
     started = time.perf_counter()
     best = apply(plan, model, layers)
     distance = mo.relative_distance(mo.logits(best, x), wanted)
@@ -166,10 +169,11 @@ def _sequential(
 
 
 def _batchnorm(best: nn.Module, x: Tensor, progress: mo.Progress | None) -> nn.Module | None:
-    """A copy with running statistics averaged over the calibration batches; None if there is no BatchNorm."""
+    """A copy with running statistics averaged over the calibration batches; None if there is no BatchNorm, or only one
+    sample to take the statistics of."""
     new = copy.deepcopy(best)
-    norms = [m for m in new.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) and m.track_running_stats]
-    if not norms:
+    norms = _norms(new)
+    if not norms or len(x) < 2:
         return None
     for norm in norms:
         norm.reset_running_stats()
@@ -195,7 +199,8 @@ def _bias(
 ) -> nn.Module | None:
     """A copy whose compressed layers have the mean outputs of the dense ones; None if no such layer has a bias."""
     calls = layer_order(model, x[:1])
-    chosen = [e for e in entries if by_name[e.layer].bias and e.layer in calls and not _before_norm(model, e.layer, calls)]
+    ran = [entry for entry in entries if by_name[entry.layer].bias and entry.layer in calls]
+    chosen = [entry for entry in ran if not _before_norm(model, entry.layer, calls)]
     if not chosen:
         return None
     new = copy.deepcopy(best)

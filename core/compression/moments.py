@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.errors import InputError
 from core.networks.views import CONVOLUTIONS, LayerView
 from core.numerics.whitening import SecondMoment
 
 BATCH = 125
-"""Samples run at once (chosen: the unfolded rows of one batch of a 32 x 32 layer stay near 100 MB)."""
+"""Most samples run at once (chosen: the unfolded rows of one batch of a 32 x 32 layer stay near 100 MB)."""
 
 Progress = Callable[[str, int, int], None]
 """progress(what, done, of): called between steps; it may raise to stop the work."""
@@ -33,10 +34,10 @@ def rows_wanted(view: LayerView) -> int:
     return max(64 * view.n, 65_536)
 
 
-def batches(x: Tensor, size: int = BATCH) -> Iterator[Tensor]:
-    """Consecutive slices of x along its first side."""
-    for start in range(0, len(x), size):
-        yield x[start : start + size]
+def batches(x: Tensor) -> Iterator[Tensor]:
+    """Consecutive slices of x along its first side, as equal as can be: BatchNorm averages over them, and cannot take a
+    single sample."""
+    yield from x.tensor_split(-(-len(x) // BATCH))
 
 
 def captured(model: nn.Module, view: LayerView, x: Tensor, calls: int = 1) -> tuple[list[Tensor], list[Tensor]]:
@@ -64,30 +65,30 @@ def captured(model: nn.Module, view: LayerView, x: Tensor, calls: int = 1) -> tu
 def input_rows(layer: nn.Module, view: LayerView, given: Tensor, picks: Tensor | None = None) -> Tensor:
     """The layer's input as rows (samples * positions, n), in the order of the "rows" matrix; only positions `picks`."""
     if view.kind not in CONVOLUTIONS:
-        rows = given.reshape(given.shape[0], -1, view.n)
-        return (rows if picks is None else rows[:, picks]).reshape(-1, view.n)
+        return _picked(given.reshape(given.shape[0], -1, view.n), picks).reshape(-1, view.n)
     source: Any = layer
     padded = F.pad(given, _edges(source), mode=_mode(source))
     kernel, stride, dilation = view.kernel, view.stride, view.dilation
     if view.kind == "conv1d":
         padded, kernel, stride, dilation = padded[:, :, None], (1, *kernel), (1, *stride), (1, *dilation)
     columns = F.unfold(padded, kernel, dilation=dilation, stride=stride)
-    if picks is not None:
-        columns = columns[:, :, picks]
-    return columns.transpose(1, 2).reshape(-1, view.n)
+    return _picked(columns.transpose(1, 2), picks).reshape(-1, view.n)
 
 
 def output_rows(view: LayerView, made: Tensor, picks: Tensor | None = None) -> Tensor:
     """The layer's output as rows (samples * positions, m), matching `input_rows`."""
     if view.kind in CONVOLUTIONS:
-        flat = made.flatten(2)
-        return (flat if picks is None else flat[:, :, picks]).transpose(1, 2).reshape(-1, view.m)
-    rows = made.reshape(made.shape[0], -1, view.m)
-    return (rows if picks is None else rows[:, picks]).reshape(-1, view.m)
+        return _picked(made.flatten(2).transpose(1, 2), picks).reshape(-1, view.m)
+    return _picked(made.reshape(made.shape[0], -1, view.m), picks).reshape(-1, view.m)
+
+
+def _picked(rows: Tensor, picks: Tensor | None) -> Tensor:
+    """rows (samples, positions, ...) at the positions `picks`; a layer that runs several times has fewer in each."""
+    return rows if picks is None else rows[:, picks[picks < rows.shape[1]]]
 
 
 def positions_drawn(view: LayerView, samples: int, seed: int) -> Tensor | None:
-    """Positions used of every sample, sorted; None for all. Depends on the layer's shape, the count and the seed only."""
+    """Positions used of every sample, sorted; None for all. The layer's shape, the count and the seed decide."""
     share = rows_wanted(view) / max(samples * view.positions, 1)
     if share >= 1.0:
         return None
@@ -111,9 +112,9 @@ def input_moments(
         handles.append(model.get_submodule(view.name).register_forward_hook(hook))
     try:
         with torch.no_grad():
-            for i, batch in enumerate(batches(x)):
+            for done, batch in _counted(x):
                 if progress:
-                    progress("second moments", i * BATCH, len(x))
+                    progress("second moments", done, len(x))
                 model(batch)
     finally:
         for handle in handles:
@@ -124,8 +125,8 @@ def input_moments(
 def paired_moments(
     original: nn.Module, compressed: nn.Module, view: LayerView, x: Tensor, calls: int = 1, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """G (n, n), mean of x' x'ᵀ over the inputs that `compressed` gives the layer, and C (m, n), mean of y x'ᵀ with y the
-    outputs (bias taken off) that the layer has in `original`."""
+    """G (n, n), mean of x' x'ᵀ over the inputs that `compressed` gives the layer, and C (m, n), mean of y x'ᵀ with y
+    the outputs (bias taken off) that the layer has in `original`."""
     layer = original.get_submodule(view.name)
     bias: Any = getattr(layer, "bias", None)
     picks = positions_drawn(view, len(x), seed)
@@ -147,11 +148,29 @@ def logits(model: nn.Module, x: Tensor, progress: Progress | None = None, what: 
     """The model's outputs on x, batch by batch, float32."""
     made = []
     with torch.no_grad():
-        for i, batch in enumerate(batches(x)):
+        for done, batch in _counted(x):
             if progress:
-                progress(what, i * BATCH, len(x))
+                progress(what, done, len(x))
             made.append(model(batch).float())
     return torch.cat(made)
+
+
+def checked(wanted: Tensor) -> Tensor:
+    """The outputs of the dense network. InputError if any is NaN or infinite: nothing can be fitted to such."""
+    if not bool(wanted.isfinite().all()):
+        raise InputError(
+            "This network's outputs on the calibration inputs are NaN or infinite, so nothing can be fitted to them; "
+            "open weights that are all finite, or plan by the weights alone."
+        )
+    return wanted
+
+
+def _counted(x: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """(samples before it, batch) pairs."""
+    done = 0
+    for batch in batches(x):
+        yield done, batch
+        done += len(batch)
 
 
 def relative_distance(found: Tensor, wanted: Tensor) -> float:

@@ -93,7 +93,7 @@ class Survey:
     """A network surveyed.
 
     arch         its label, "" if not recognised. reason  why it cannot be run, "" if it can.
-    notes        what opening it said. layers  in order of use. rest  what no layer holds; rest_lines  the same in words.
+    notes        what opening it said. layers  in order of use. rest  what no layer holds; rest_lines  that in words.
     calibration  in words, what the output curves were made from; "" without. num_classes  0 if unknown.
     accuracy     of the dense network if it was measured, None otherwise.
     """
@@ -142,8 +142,8 @@ class Survey:
     def from_json(cls, text: str) -> Survey:
         """The survey that `to_json` wrote. ValueError for another schema."""
         content = json.loads(text)
-        if content.get("schema") != SCHEMA:
-            raise ValueError(f"survey of schema {content.get('schema')}, wanted {SCHEMA}")
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            raise ValueError(f"this is not a survey of schema {SCHEMA}")
         return typing.cast(Survey, _restore(cls, content["survey"]))
 
 

@@ -15,6 +15,7 @@ from core.compression import moments as mo
 from core.compression.apply import exchange
 from core.compression.fitting import fitted, mask_of
 from core.compression.survey import Curve, LayerSurvey, Survey
+from core.errors import InputError
 from core.networks.checkpoints import Opened
 from core.networks.costs import Cost, total
 from core.networks.forms import FAMILIES, Dense, Family, layer_obstacle
@@ -23,7 +24,7 @@ from core.networks.modules import matrix
 from core.networks.views import LayerView, views
 from core.numerics.conv import matricize
 from core.numerics.diagnostics import diagnose, shuffled
-from core.numerics.regression import Fitter, Target, fit_masked, target, taps
+from core.numerics.regression import Fitter, Target, fit_masked, taps, target
 from core.numerics.svd import Spectrum, spectra
 from core.numerics.whitening import whiten
 
@@ -40,16 +41,14 @@ STORED_LEVELS = 97
 
 
 def survey_model(opened: Opened, progress: mo.Progress | None = None) -> Survey:
-    """Everything that the weights alone tell. A network with a module also gets positions and MACs; without one, or if
-    its example input cannot be run, the survey says why and counts parameters and bytes only."""
+    """Everything that the weights alone tell. A network that can be run also gets positions and MACs; without a module
+    the survey says why and counts parameters and bytes only. InputError as `layers_of`."""
     model, shape = opened.module, opened.takes.input_shape if opened.takes else ()
-    example = torch.zeros(1, *shape) if shape else None
+    layers = layers_of(opened)
     if model is not None:
-        layers = views(model, example)
-        rest, lines = rest_of(model, layers, example)
+        rest, lines = rest_of(model, layers, torch.zeros(1, *shape) if shape else None)
         weights = _module_matrices(model, layers)
     else:
-        layers = state_views(opened.state)
         rest, lines = _state_rest(opened.state, layers)
         weights = _state_matrices(opened.state, layers)
     return Survey(
@@ -65,19 +64,37 @@ def survey_model(opened: Opened, progress: mo.Progress | None = None) -> Survey:
     )
 
 
+def layers_of(opened: Opened) -> tuple[LayerView, ...]:
+    """The layers of a network, with the sizes that one sample gives them where it is known what it takes; without a
+    module those of its state dict. InputError if such a sample cannot be run."""
+    if opened.module is None:
+        return state_views(opened.state)
+    if opened.takes is None:
+        return views(opened.module, None)
+    shape = opened.takes.input_shape
+    try:
+        return views(opened.module, torch.zeros(1, *shape))
+    except Exception as error:  # it may be the user's own network: whatever that raises
+        raise InputError(
+            f"{opened.ref.name} cannot be run on a sample of shape {shape}; name its network with --arch, or say with "
+            "--input what it takes."
+        ) from error
+
+
 def calibrate(
     survey: Survey, model: nn.Module, x: Tensor, conditions: str, seed: int = 0, progress: mo.Progress | None = None
 ) -> Survey:
     """The survey with output and damage curves from the inputs x (samples, ...), already normalised.
 
-    conditions  in words, what x is: shown wherever a curve is. ValueError if x is empty."""
+    conditions  in words, what x is: shown wherever a curve is. ValueError if x is empty, InputError if the
+    network's outputs on it are not finite."""
     if not len(x):
         raise ValueError("calibration needs at least one sample")
     model = copy.deepcopy(model).eval()
+    few = x[:DAMAGE_SAMPLES]
+    wanted = mo.checked(mo.logits(model, few))
     chosen = tuple(layer.view for layer in survey.layers if not layer.obstacle)
     found = mo.input_moments(model, chosen, x, seed, progress)
-    few = x[:DAMAGE_SAMPLES]
-    wanted = mo.logits(model, few)
     made = []
     for i, layer in enumerate(survey.layers):
         if progress:

@@ -259,6 +259,14 @@ def test_a_hostile_name_is_shown_as_it_is(tab: Tabs, bench: Any, foreign: Survey
     assert frame.literal(HOSTILE) in words and HOSTILE not in words
 
 
+def test_a_hostile_name_of_data_is_shown_as_it_is(tab: Tabs, bench: Any, survey: Survey) -> None:
+    one, name = tab(), HOSTILE.replace("/", "|").replace(":", "?")
+    source = services.store_upload(name, b"x")
+    show(one)
+    ask(one, lambda: (state.put(data=source), state.change_plan(compressed(survey))))
+    assert frame.literal(name) in show(one, "share").toggle(key="export-repair").label
+
+
 @pytest.mark.parametrize("text", [HOSTILE, "\\", "a\\*b", "1. x", "| a |", "~~x~~", "# h", "&amp;", ":material/x:"])
 def test_literal_escapes_every_mark(text: str) -> None:
     shown = frame.literal(text)
@@ -349,6 +357,7 @@ def strange_layer(plan: Plan) -> str:
         (lambda plan: b'{"schema": 99}', "not of schema"),
         (lambda plan: json.dumps({**json.loads(plan.to_json()), "layers": 3}).encode(), "lacks or misstates"),
         (lambda plan: plan.to_json().replace('"rank": 2', '"rank": 2000').encode(), "cannot take the form"),
+        (lambda plan: plan.to_json().replace('"samples": 1000', '"samples": 1e999').encode(), "lacks or misstates"),
         (lambda plan: other_weights(plan).encode(), "made for other weights"),
         (lambda plan: strange_layer(plan).encode(), "has no layer"),
     ],

@@ -380,6 +380,17 @@ def test_weights_alone_say_why_macs_are_unknown(open_page, convnet):
     assert "whitened" not in [str(option) for option in page.selectbox(key="spectra-matrix").options]
 
 
+def test_what_was_chosen_for_another_model_does_not_hide_layers(open_page, convnet, monkeypatch):
+    page = open_page(convnet)
+    page.selectbox(key="spectra-matrix").set_value("spatial")
+    page.button_group(key="spectra-kinds").set_value(["conv2d"]).run()
+    assert len(_table(_run(page)).value) == 4
+    mlp = journeys.demo_survey("digits-mlp")
+    monkeypatch.setattr(services, "survey", lambda *args, **kwargs: mlp)
+    assert _table(_run(page)).value["layer"].tolist() == ["fc1", "fc2", "fc3"]
+    assert page.selectbox(key="spectra-matrix").value == "rows"
+
+
 def test_a_model_without_layers_says_so(open_page, convnet):
     page = open_page(replace(convnet, layers=()))
     assert any("no layer with a weight matrix" in info.value for info in page.info)

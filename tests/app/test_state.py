@@ -61,12 +61,18 @@ def test_the_repair_is_part_of_the_address(survey: Survey, repair: Repair) -> No
     assert links.decode_plan(links.encode_plan(plan), survey) == plan
 
 
-def test_no_single_changed_character_gives_another_plan(survey: Survey) -> None:
+@pytest.mark.parametrize("num_layers", [0, 1, 2, 3, 6])
+def test_no_single_changed_character_gives_another_plan(survey: Survey, num_layers: int) -> None:
     plan = every_form(survey)
+    plan = replace(plan, layers=plan.layers[:num_layers])
     text, draw = links.encode_plan(plan), random.Random(0)
+    letters = string.ascii_letters + string.digits + "-_."
     for i in range(len(text)):
-        other = draw.choice([c for c in string.ascii_letters + string.digits + "-_." if c != text[i]])
-        assert links.decode_plan(text[:i] + other + text[i + 1 :], survey) is None, i
+        others = (
+            [c for c in letters if c != text[i]] if i == len(text) - 1 else [draw.choice(letters.replace(text[i], ""))]
+        )
+        for other in others:  # of the last one some bits are not used
+            assert links.decode_plan(text[:i] + other + text[i + 1 :], survey) is None, (i, other)
 
 
 @pytest.mark.parametrize("text", ["", "A", "====", "@", "@../../etc/passwd", "ü", "A" * 5000, "eNo", "\x00"])
@@ -99,6 +105,8 @@ def test_a_plan_too_long_for_an_address_is_stored_under_an_id(bench: Any, survey
     stored[0].write_text("{}")
     assert links.decode_plan(text, big) is None
     assert not links.is_stored("@" + "0" * 24)
+    (tmp_path / "home" / "outside.json").write_text(plan.to_json())
+    assert links.decode_plan("@../outside", big) is None
 
 
 def test_a_repair_that_does_not_fit_its_place_is_stored_too(bench: Any, survey: Survey) -> None:

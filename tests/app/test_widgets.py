@@ -129,6 +129,7 @@ def _look_page():
 def test_the_look_is_light_until_the_browser_says_otherwise_and_follows_teaching():
     page = AppTest.from_function(_look_page).run()
     assert page.markdown[0].value == "#FFFFFF False"
+    page = AppTest.from_function(_look_page)
     page.query_params["teach"] = "true"
     page.run()
     assert page.markdown[0].value == "#FFFFFF True"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from app import worker
 from app.worker import KEPT, Job, Pool
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
@@ -94,12 +96,23 @@ def test_cancelling_takes_less_than_a_second_and_ends_the_process(pool: Pool) ->
     assert job.state == "cancelled" and job.result is None
 
 
-def test_cancelling_a_job_before_its_worker_has_started_does_not_let_it_run(pool: Pool) -> None:
-    for _ in range(5):  # the moment between queue and process is short; every one of these must end at once
-        job = pool.submit({"do": "sleep"})
-        pool.cancel(job.id)
-        assert job.state == "cancelled"
-    assert finished(pool.submit({"do": "echo"})).state == "done"
+def test_cancelling_a_job_before_its_worker_has_started_does_not_let_it_run(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go, start = threading.Event(), threading.Event(), worker._Process._start
+
+    def slow(self: Any) -> Any:
+        asked.set()
+        assert go.wait(20)
+        return start(self)
+
+    monkeypatch.setattr(worker._Process, "_start", slow)
+    job = pool.submit({"do": "sleep"})
+    assert asked.wait(20)
+    pool.cancel(job.id)
+    go.set()
+    assert job.state == "cancelled"
+    assert finished(pool.submit({"do": "echo"})).state == "done", "the worker is not asleep"
 
 
 def test_cancelling_what_is_over_or_unknown_changes_nothing(pool: Pool) -> None:
@@ -121,7 +134,9 @@ def test_a_job_whose_worker_ends_fails_with_a_sentence_and_the_next_one_works(po
 def test_a_worker_killed_while_idle_is_replaced(pool: Pool) -> None:
     pid = finished(pool.submit({"do": "pid"})).result
     os.kill(pid, 9)
-    wait(lambda: finished(pool.submit({"do": "pid"})).result not in (None, pid))
+    wait(lambda: not pool._idle[0].alive)
+    after = finished(pool.submit({"do": "pid"}))
+    assert after.state == "done" and after.result != pid
 
 
 def test_an_error_of_the_worker_is_the_error_of_the_job(pool: Pool) -> None:

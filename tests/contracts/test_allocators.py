@@ -70,16 +70,16 @@ def test_a_larger_budget_never_raises_the_error_unless_the_row_says_so(row: Meth
     assert rises == 0 or "may raise" in row.caveat
 
 
-FACTORS = {"exact": (1.0, 1.0), "greedy": (1.0, 1.005), "equal-error": (1.05, 1.25), "uniform": (4.0, math.inf)}
-"""Stated for each: median and mean of predicted error over brute force. Measured over the 255 of these 300 problems
-that can be met: exact 1.000 and 1.000 (optimal in all), greedy 1.000 and 1.003, equal-error 1.00 and 1.07, uniform 2.3
-and without a bound (where the best plan loses next to nothing)."""
+FACTORS = {"exact": (1.0, 1.0, 1.0), "greedy": (1.0, 1.02, 2.0), "equal-error": (1.05, 1.3, 4.0)}
+"""Stated: median, mean and maximum of predicted error over brute force. Measured over the 254 of 300 problems that can
+be met: exact 1 (optimal in all); greedy 1, 1.008 and 1.59, optimal in 248; equal-error 1, 1.15 and 2.6; uniform 1.9,
+without a bound where the best plan loses next to nothing."""
 
 
 @ROWS
 def test_close_to_brute_force_on_tiny_networks(row: Method) -> None:
     ratios, optimal = [], 0
-    for seed in range(PROBLEMS if row.name == "greedy" else 60):
+    for seed in range(PROBLEMS if row.name == "greedy" else 100):
         survey, budget = problem(seed)
         best = brute_force(survey, budget.quantity, budget.limit)
         if best == math.inf:
@@ -88,9 +88,8 @@ def test_close_to_brute_force_on_tiny_networks(row: Method) -> None:
         assert found.error >= best - 1e-12
         ratios.append(found.error / best if best > 1e-12 else 1.0 if found.error < 1e-12 else math.inf)
         optimal += ratios[-1] < 1 + 1e-6
-    median, mean = float(np.median(ratios)), float(np.mean(ratios))
-    assert median <= FACTORS[row.name][0] * (1 + 1e-6) and mean <= FACTORS[row.name][1] * (1 + 1e-6), (median, mean)
-    if row.name == "exact":
-        assert optimal == len(ratios)
-    if row.name == "greedy":
-        assert optimal >= 0.9 * len(ratios) and max(ratios) < 2.5, (optimal, len(ratios), max(ratios))
+    stated = FACTORS.get(row.name, (3.0, math.inf, math.inf))
+    measured = (float(np.median(ratios)), float(np.mean(ratios)), max(ratios))
+    assert all(found <= limit * (1 + 1e-6) for found, limit in zip(measured, stated, strict=True)), measured
+    if row.name in ("exact", "greedy"):
+        assert optimal >= {"exact": 1.0, "greedy": 0.95}[row.name] * len(ratios), (optimal, len(ratios))

@@ -93,12 +93,12 @@ assert found is not None
 first, *more = findings.findings(found, state.get().energy / 100)
 if state.teaching():
     projector.fit()
-    st.markdown(f"### {frame.literal(first)}")
+    st.subheader(frame.literal(first), anchor=False)
     strip(found)
     energy_kept()
 else:
     energy_kept()
-    st.markdown(f"### {frame.literal(first)}")
+    st.subheader(frame.literal(first), anchor=False)
 for finding in more:
     st.markdown(frame.literal(finding))
 numbers(found)

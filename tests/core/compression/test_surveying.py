@@ -1,9 +1,10 @@
-"""What a survey says of a network is what numpy finds in its weights and what its built layers do on the same inputs."""
+"""What a survey says of a network is what numpy finds in its weights and what its built layers do on its inputs."""
 
 from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_every_layer_has_the_spectra_of_its_unfoldings() -> None:
     made = survey_model(opened(model, 2, 8, 8))
     assert [layer.view.name for layer in made.layers] == ["0", "3", "6"]
     K = model[3].weight.detach().double().numpy()
-    o, c, kh, kw = K.shape
+    o, _, kh, kw = K.shape
     matrices = {
         "rows": K.reshape(o, -1),
         "columns": np.concatenate([K[:, :, i, j] for i in range(kh) for j in range(kw)]),
@@ -271,7 +272,7 @@ def test_the_output_curve_of_low_rank_is_what_the_best_layer_of_that_rank_loses(
     n, count = X.shape
     pull = math.sqrt(RIDGE * float((X**2).sum()) / n)  # sqrt(count * ridge * mean diag G)
     Y = W @ np.hstack([X, pull * np.eye(n)])
-    U, S, _ = np.linalg.svd(Y, full_matrices=False)
+    U, _, _ = np.linalg.svd(Y, full_matrices=False)
     curve = layer.curve("lowrank")
     assert curve is not None and layer.whitened is not None and count > n
     for r, error in zip(curve.at, curve.output, strict=True):
@@ -392,7 +393,7 @@ def test_interpolation_goes_through_the_pairs_and_is_a_power_law_between() -> No
 def test_interpolation_never_falls() -> None:
     known = ((0.05, 0.001), (0.3, 0.001), (0.6, 0.4), (0.9, 0.4))
     values = [interpolated(known, e) for e in np.linspace(0.0, 1.5, 200)]
-    assert all(b >= a - 1e-15 for a, b in zip(values[:-1], values[1:], strict=True))
+    assert all(b >= a - 1e-15 for a, b in pairwise(values))
 
 
 def test_every_obstacle_is_the_forms_own() -> None:

@@ -20,6 +20,9 @@ from core.compression.survey import LayerSurvey, Survey
 
 FIGURE = "spectra-figure"
 
+RINGS = 4
+"""Lines up to which each has its rank marked; of more only the one in hand, as labels would collide (chosen)."""
+
 
 @st.fragment(key=PLOT)
 def plot(survey: Survey) -> None:
@@ -34,7 +37,8 @@ def plot(survey: Survey) -> None:
     first = [survey.layer(name) for name in sorted(now.selected, key=lambda name: name != now.primary)]
     room = min(MOST_REFERENCES, spectra_rows.MOST - len(selected))
     compared, missing = references.references(kind, first, matrix, room, twin)
-    cuts = {layer.view.name: spectra_rows.energy_level(layer.spectrum, now.energy) or 0 for layer in selected}
+    marked = [layer for layer in selected if len(selected) <= RINGS or layer.view.name == now.primary]
+    cuts = {layer.view.name: spectra_rows.energy_level(layer.spectrum, now.energy) or 0 for layer in marked}
     context = list(layers.values())
     others = [spectra_rows.stand_in(label, spectrum) for label, spectrum in compared]
     with place:

@@ -69,7 +69,7 @@ RANK_RULES: tuple[Method, ...] = (
         "cost-penalised",
         "cost-penalised, 1 % of energy per break-even",
         "Idelbayev and Carreira-Perpiñán 2020, C step",
-        lambda s: _cost_penalised(s),
+        _cost_penalised,
     ),
     _rule("break-even", "break-even", "r (m + n) < m n", lambda s: ranks.break_even_rank(s.m, s.n)),
 )
@@ -103,6 +103,4 @@ def _up(spectrum: Spectrum, value: float) -> int:
 def _cost_penalised(spectrum: Spectrum) -> int:
     """The C step with a price at which the break-even rank costs 1 % of the energy."""
     even = max(ranks.break_even_rank(spectrum.m, spectrum.n), 1)
-    energy = sum(s * s for s in spectrum.S)
-    unit = float(spectrum.m + spectrum.n)
-    return ranks.cost_penalised_rank(spectrum.S, 0.01 * energy / (even * unit), unit)
+    return ranks.cost_penalised_rank(spectrum.S, 0.01, 1.0 / even)

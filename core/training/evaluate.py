@@ -30,7 +30,8 @@ def accuracy(
 ) -> Measurement:
     """Top-1 accuracy in [0, 1] on inputs x (N, ...), already normalised, and labels y (N,).
 
-    spread is the binomial standard error √(p (1 - p) / N). DataError if the outputs are not one score a class."""
+    spread is the binomial standard error √(p (1 - p) / N). Scores that are NaN or infinite name no class, so such an
+    example counts as wrong. DataError if the outputs are not one score a class."""
     hits, done = 0, 0
     with torch.no_grad():
         for start in range(0, len(x), BATCH):
@@ -39,10 +40,11 @@ def accuracy(
             scores = model(x[start : start + BATCH])
             if scores.ndim != 2 or int(y.max()) >= scores.shape[1]:
                 raise DataError(
-                    f"the network gives outputs of shape {tuple(scores.shape[1:])}, which cannot be scored against "
-                    f"{int(y.max()) + 1} classes; choose data that fit it"
+                    f"The network gives outputs of shape {tuple(scores.shape[1:])}, which cannot be scored against "
+                    f"{int(y.max()) + 1} classes; choose data that fit it."
                 )
-            hits += int((scores.argmax(1) == y[start : start + BATCH]).sum())
+            right = (scores.argmax(1) == y[start : start + BATCH]) & scores.isfinite().all(1)
+            hits += int(right.sum())
             done += len(scores)
     p = hits / done
     made = here(conditions, device(), torch.get_num_threads())
@@ -54,8 +56,10 @@ class Latency:
     """Time of one forward pass in milliseconds, (minimum, lower quartile, median, upper quartile) of `repeats` passes.
 
     again    the dense network timed a second time as if it were another: the A/A run.
-    ratio    median compressed / median dense. noise  |median again / median dense - 1|, the A/A spread.
-    verdict  "faster", "slower", or "no difference" when |ratio - 1| is within the noise (at least 2 %).
+    ratio    median compressed / median dense.
+    noise    the A/A spread |median again / median dense - 1|, or if larger the quartile range of the dense times over
+             their median and √repeats, or 2 % (chosen: clocks and caches differ by as much).
+    verdict  "faster", "slower", or "no difference" when |ratio - 1| is within the noise.
     """
 
     dense: tuple[float, float, float, float]

@@ -174,6 +174,17 @@ def test_energy_marks_lines_and_table_and_is_kept(open_page, convnet):
     assert f"r = {after[2]}" in texts
 
 
+def test_of_many_lines_only_the_one_in_hand_is_marked(open_page, convnet):
+    def marked(layers):
+        page = open_page(convnet, layers=layers, layer="conv3")
+        return [note["text"] for note in _figure(page)[0]["layout"]["annotations"] if note["text"].startswith("r = ")]
+
+    assert len(marked("conv1,conv2,conv3,conv4")) == 4
+    assert marked("conv1,conv2,conv3,conv4,fc") == [
+        f"r = {spectra_rows.energy_level(convnet.layer('conv3').spectrum, 90)}"
+    ]
+
+
 @pytest.mark.parametrize(("quantity", "title"), [("energy", "energy kept"), ("error", "relative error")])
 def test_other_quantities(open_page, convnet, quantity, title):
     page = open_page(convnet, layers="conv3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.compression.fitting import repair
+from core.compression.plans import LayerPlan, Plan, Repair
 from core.compression.survey import Survey
 from core.compression.surveying import calibrate, interpolated, survey_model
 from core.errors import InputError
@@ -285,9 +288,6 @@ def test_the_output_curve_of_low_rank_is_what_the_best_layer_of_that_rank_loses(
 def test_output_curves_are_close_to_what_fitted_layers_do(
     calibrated: tuple[nn.Sequential, Survey, Tensor], family: str
 ) -> None:
-    from core.compression.fitting import repair
-    from core.compression.plans import LayerPlan, Plan, Repair
-
     model, made, x = calibrated
     tried = 0
     for layer in made.layers:
@@ -323,11 +323,6 @@ def test_output_and_damage_curves_fall_to_nothing(calibrated: tuple[nn.Sequentia
 
 @pytest.mark.parametrize("classes", [0, 8])
 def test_damage_at_a_measured_level_is_that_of_the_network(classes: int) -> None:
-    from dataclasses import replace
-
-    from core.compression.fitting import repair
-    from core.compression.plans import LayerPlan, Plan, Repair
-
     model, x = net().eval(), inputs(40, 2, 8, 8)
     made = calibrate(replace(survey_model(opened(model, 2, 8, 8)), num_classes=classes), model, x, "a test")
     layer = made.layer("3")

@@ -20,8 +20,8 @@ _STYLE = """<style>
 [data-testid="stHeader"] a:focus-visible { outline: 3px solid currentColor; }
 </style>"""
 """Less empty space above the heading: on a projector every line counts. No arrow beside conditions. The chosen segment
-in the colour of text: in the dark theme the primary colour, which carries white, is too dark to be read on it. A visible focus in the
-navigation."""
+in the colour of text: in the dark theme the primary colour, which carries white, is too dark to be read on it. A
+visible focus in the navigation."""
 
 POLL = 0.5
 """Seconds between looks at a running job."""

@@ -31,11 +31,8 @@ _ID = re.compile("[0-9a-f]{24}")
 
 def plan_text(plan: Plan) -> str:
     """A plan as it stands in an address: encoded, or "@" and the id under which it is stored when that is too long."""
-    try:
-        text = encode_plan(plan)
-    except struct.error:  # a number of the plan is too large for its place
-        text = ""
-    if text and len(text) <= LONGEST:
+    text = encode_plan(plan)
+    if len(text) <= LONGEST:
         return text
     id = _store(plan.to_json())
     return f"@{id}" if id else text

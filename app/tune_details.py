@@ -132,6 +132,8 @@ def editor(survey: Survey, plan: Plan, now: state.Selection) -> None:
         column_config={
             "layer": st.column_config.TextColumn(pinned=True),
             "form": st.column_config.TextColumn(width="medium"),
+            "of": st.column_config.NumberColumn(help="The largest level."),
+            "break-even": st.column_config.NumberColumn(help=help_text("break-even rank")),
             "why not": st.column_config.TextColumn(width="large", help=help_text("obstacle")),
             "level": st.column_config.NumberColumn("level", help=help_text("rank"), min_value=1, step=1),
             f"{tuning.WORDS[quantity]} kept": st.column_config.NumberColumn(format="percent"),

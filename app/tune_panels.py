@@ -162,7 +162,8 @@ def _accuracy(survey: Survey, plan: Plan) -> None:
         st.metric("Accuracy", "cannot be run", help=frame.literal(survey.reason), border=framed, height="stretch")
         return
     if not plan.layers:
-        words = frame.accuracy_words(survey.accuracy)
+        found = None if survey.accuracy else services.evaluation(now.model, plan, now.data)
+        words = frame.accuracy_words(frame.measurement(found["dense"]) if found else survey.accuracy)
         st.metric("Accuracy, dense", *words, delta_color="off", border=framed, height="stretch")
         return
     found = services.evaluation(now.model, plan, now.data)
@@ -214,7 +215,6 @@ def _details(survey: Survey, now: state.Selection) -> None:
             icon=":material/play_arrow:",
             type="primary",
             shortcut="e",
-            disabled=not plan.layers,
             help="Applies the plan with its repair, measures accuracy after every step, and times it against dense.",
         ):
             try:

@@ -1,1 +1,1 @@
-"""The compute core of Rankscope: tensors in, frozen records of plain numbers out. No Streamlit, no Plotly, no printing."""
+"""The compute core of Rankscope: tensors in, frozen records of plain numbers out. No Streamlit, Plotly or printing."""

@@ -69,7 +69,7 @@ RANK_RULES: tuple[Method, ...] = (
         "cost-penalised",
         "cost-penalised, 1 % of energy per break-even",
         "Idelbayev and Carreira-Perpiñán 2020, C step",
-        _cost_penalised,
+        lambda s: _cost_penalised(s),
     ),
     _rule("break-even", "break-even", "r (m + n) < m n", lambda s: ranks.break_even_rank(s.m, s.n)),
 )

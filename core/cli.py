@@ -4,10 +4,12 @@ sentence on bad input."""
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,14 +26,22 @@ from core.networks.arch import IMAGENET_MEAN, IMAGENET_STD, Inputs
 from core.networks.costs import QUANTITIES
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Rankscope without a browser.")
-out, err = Console(), Console(stderr=True)
+WIDE = 160
+"""Columns of a table that does not go to a terminal."""
+
+Plain = partial(Console, markup=False, emoji=False, highlight=False)  # names of layers are shown as they are
+out, err = Plain(width=None if sys.stdout.isatty() else WIDE), Plain(stderr=True)
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="a demo's name, or a path to a checkpoint")]
-ArchOption = Annotated[str, typer.Option("--arch", help="the network to build, instead of recognising it: resnet20, mlp:64-32-10")]
+ArchOption = Annotated[
+    str, typer.Option("--arch", help="the network to build, instead of recognising it: resnet20, mlp:64-32-10")
+]
 CodeOption = Annotated[str, typer.Option("--model", help="your own network, file.py:function; this runs that file")]
 InputOption = Annotated[
-    str, typer.Option("--input", help="what your own network takes: 3x32x32, or 3x32x32/imagenet to normalise as ImageNet")
+    str,
+    typer.Option("--input", help="what your own network takes: 3x32x32, or 3x32x32/imagenet to normalise as ImageNet"),
 ]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="of the draw of examples")]
 DataOption = Annotated[str, typer.Option("--data", help="digits, or a path to data")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 
@@ -56,11 +66,12 @@ def spectra(
         alpha = f"{d.alpha:.2f}" if d and d.alpha else "-"
         numbers = (f"{d.stable_rank:.1f}", f"{d.entropy_rank:.1f}") if d else ("-", "-")
         macs = f"{view.size * view.positions:,}" if view.positions else "unknown"
-        table.add_row(view.name, view.kind, view.shape_text, f"{view.size:,}", macs, *numbers, alpha, layer.obstacle or "yes")
+        sizes = (view.name, view.kind, view.shape_text, f"{view.size:,}", macs)
+        table.add_row(*sizes, *numbers, alpha, layer.obstacle or "yes")
     out.print(table)
     for line in (*survey.notes, *survey.rest_lines, survey.reason):
         if line:
-            out.print(line, markup=False)
+            out.print(line)
 
 
 @app.command()
@@ -82,7 +93,7 @@ def rules(
         raise InputError(f"{opened.ref.name} has no layer {layer!r}; it has {', '.join(names[:6])} and so on.")
     found = survey.layer(layer).spectrum
     if found is None:
-        raise InputError(f"The weight of {layer!r} holds NaN or infinite values, so no rule applies; choose another layer.")
+        raise InputError(f"The weight of {layer!r} holds NaN or infinite values, so it has no rank; choose another.")
     marks = rank_marks(found)
     if as_json:
         return _print_json({"layer": layer, "m": found.m, "n": found.n, "rules": [asdict(mark) for mark in marks]})
@@ -95,7 +106,7 @@ def rules(
 @app.command()
 def plan(
     model: Model,
-    keep: Annotated[float, typer.Option(min=0.0, max=1.0, help="fraction of the dense cost to keep")],
+    keep: Annotated[float, typer.Option(help="fraction of the dense cost to keep, between 0 and 1")],
     quantity: Annotated[str, typer.Option(help=" or ".join(QUANTITIES))] = "macs",
     data: DataOption = "",
     method: Annotated[str, typer.Option(help=" or ".join(METHODS))] = "exact",
@@ -103,7 +114,7 @@ def plan(
     families: Annotated[str, typer.Option(help="comma-separated families of forms that may be used")] = "",
     steps: Annotated[str, typer.Option("--repair", help=f"steps of {', '.join(STEPS)}, or none")] = ",".join(STEPS),
     samples: Annotated[int, typer.Option(min=1, help="training inputs to calibrate on, no labels")] = 1000,
-    seed: Annotated[int, typer.Option(help="of the draw of calibration inputs")] = 0,
+    seed: SeedOption = 0,
     out_file: Annotated[Path | None, typer.Option("--out", help="where to write the plan as JSON")] = None,
     arch: ArchOption = "",
     code: CodeOption = "",
@@ -114,6 +125,8 @@ def plan(
     from core.networks.forms import FAMILIES
 
     opened = journeys.open_network(model, arch, code, _inputs(takes))
+    if not 0.0 <= keep <= 1.0:
+        raise InputError(f"--keep takes a fraction between 0 and 1, not {keep}.")
     _one_of("--quantity", quantity, QUANTITIES)
     _one_of("--method", method, METHODS)
     chosen = tuple(filter(None, families.split(","))) or Rules().families
@@ -130,9 +143,10 @@ def plan(
         else:
             survey = journeys.survey_of(opened, progress)
     if quantity == "macs" and not survey.dense.macs:
-        raise InputError(f"{opened.ref.name} cannot be run, so its MACs are unknown; choose --quantity params or bytes.")
+        raise InputError(f"{opened.ref.name} cannot be run, so its MACs are unknown; choose another --quantity.")
     repair = Repair(tuple(s for s in STEPS if s in wanted) if survey.runnable else (), samples, seed)
-    made = allocate(survey, Budget.keep(survey, keep, quantity), method, Rules(multiple=multiple, families=chosen), repair)
+    budget = Budget.keep(survey, keep, quantity)
+    made = allocate(survey, budget, method, Rules(multiple=multiple, families=chosen), repair)
     if out_file is not None:
         _write(out_file, made.plan.to_json() + "\n")
     kept = {q: made.cost.of(q) / max(survey.dense.of(q), 1) for q in QUANTITIES}
@@ -162,7 +176,7 @@ def evaluate(
     data: Annotated[str, typer.Option("--data", help="digits, or a path to data")],
     plan_file: Annotated[Path | None, typer.Option("--plan", help="a plan made by `plan` or the app")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="test examples to use; all by default")] = None,
-    seed: Annotated[int, typer.Option(help="of the draw of test examples")] = 0,
+    seed: SeedOption = 0,
     stages: Annotated[bool, typer.Option("--stages", help="also measure after every repair step")] = False,
     timed: Annotated[bool, typer.Option("--latency", help="also time it against the dense network")] = False,
     arch: ArchOption = "",
@@ -191,7 +205,8 @@ def evaluate(
         table.add_row(name, f"{m.value:.2%}", f"{m.spread:.2%}", f"{m.n:,}", str(m.seed))
     out.print(table)
     for gain in found.gains:
-        out.print(f"{gain.step}: distance to the dense outputs {gain.distance:.4f}, {'kept' if gain.kept else 'not kept'}")
+        verdict = "kept" if gain.kept else "not kept"
+        out.print(f"{gain.step}: distance to the dense outputs {gain.distance:.4f}, {verdict}")
     if found.latency is not None:
         times = found.latency
         out.print(f"latency: {times.ratio:.2f} of dense, {times.verdict} (A/A spread {times.noise:.1%})")
@@ -219,13 +234,13 @@ def export(
         )
     if as_json:
         return _print_json(asdict(check))
-    out.print(f"{folder.name}: read back, largest difference {check.max_difference:.3g}", markup=False)
+    out.print(f"{folder.name}: read back, largest difference {check.max_difference:.3g}")
 
 
 @app.command("train-demo")
 def train_demo(
     name: Annotated[str, typer.Argument(help="a demo's name, or all")],
-    folder: Annotated[Path | None, typer.Option("--out", help="where to write; the project's data folder by default")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="where to write; the project's data by default")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train an embedded demo from its recipe and seed, and store its weights, facts and survey."""
@@ -255,24 +270,44 @@ def serve() -> None:
 
 
 def main() -> None:
-    """Runs the command; one sentence and exit code 2 for what a user can cause."""
+    """Runs the command; one sentence and exit code 2 for what a user can cause, 130 when interrupted."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except RankscopeError as error:
-        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        sentence = str(error)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # only the option parser's own errors have it
+            raise
+        sentence = " ".join(str(error.format_message()).split()).rstrip(".?").replace(". Did you", ", did you")
+        if not sentence:  # help was printed, because nothing was asked for
+            sys.exit(2)
+        sentence += "; see --help."
+    except KeyboardInterrupt:
+        sys.exit(130)
+    err.print(sentence, soft_wrap=True)
+    sys.exit(2)
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error while the work lasts; none where that is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2))
+    print(json.dumps(_finite(content), indent=2, allow_nan=False))
+
+
+def _finite(content: Any) -> Any:
+    """The same with None for numbers that are NaN or infinite, which JSON does not have."""
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def _read_plan(path: Path) -> Plan:

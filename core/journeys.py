@@ -73,7 +73,7 @@ def survey_of(opened: Opened, progress: Progress | None = None) -> Survey:
 def calibrated_survey(
     opened: Opened, data: Data, samples: int = CALIBRATION_SAMPLES, seed: int = 0, progress: Progress | None = None
 ) -> Survey:
-    """The survey with output and damage curves from `samples` training inputs of `data`, from the cache if it has it."""
+    """The survey with output and damage curves from `samples` training inputs of `data`, from the cache if known."""
     from core.compression.surveying import calibrate
 
     stored = known_calibration(opened, data, samples, seed)
@@ -120,7 +120,8 @@ def prepared(opened: Opened, data: Data, x: Tensor) -> Tensor:
         check_fits(data, opened.arch)
     elif data.input_shape != takes.input_shape:
         raise DataError(
-            f"The images of {data.ref.name} have shape {data.input_shape}, --input says {takes.input_shape}; change one."
+            f"The images of {data.ref.name} have shape {data.input_shape}, --input says {takes.input_shape}; change "
+            "one of them."
         )
     return normalized(x, takes)
 
@@ -130,7 +131,9 @@ def runnable(opened: Opened) -> nn.Module:
     from core.compression.surveying import layers_of
 
     if opened.module is None:
-        raise InputError(f"{opened.ref.name} cannot be run: {opened.reason}.")
+        raise InputError(
+            f"{opened.ref.name} cannot be run: {opened.reason}; open another, or use what its weights alone tell."
+        )
     if opened.arch is None and opened.takes is not None:
         layers_of(opened)
     return opened.module
@@ -153,7 +156,7 @@ def compressed_network(
     progress: Progress | None = None,
     stages: bool = False,
 ) -> tuple[nn.Module, tuple[StepGain, ...], dict[str, nn.Module]]:
-    """The plan applied with the repair it names, calibrated on the training split of `data` (needed if it names any)."""
+    """The plan applied with the repair it names, calibrated on the training split of `data` (needed for any)."""
     from core.compression.apply import apply
     from core.compression.fitting import repair
 
@@ -203,8 +206,8 @@ def export(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> BundleCheck:
-    """Applies the plan with its repair, measures it on the test split of `data` (if given), and writes the bundle, which
-    counts only if it reads back to equal outputs."""
+    """Applies the plan with its repair, measures it on the test split of `data` (if given), and writes the bundle,
+    which counts only if it reads back to equal outputs."""
     import torch
 
     from core.export import Facts, write_bundle

@@ -28,6 +28,6 @@ def canonical(value: Any) -> Any:
 
 
 def key(record: Any) -> str:
-    """32 hexadecimal digits that name the content of `record`. Source: SHA-256 of its canonical JSON, cut to 128 bits."""
+    """32 hexadecimal digits that name the content of `record`: SHA-256 of its canonical JSON, cut to 128 bits."""
     text = json.dumps(canonical(record), separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

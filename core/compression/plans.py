@@ -1,4 +1,4 @@
-"""A plan: a form for every layer that is not left dense, and the repair that goes with it. The one thing people save."""
+"""A plan: a form for every layer that is not left dense, and the repair that goes with it. What people save."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from core.errors import PlanError
 from core.networks.arch import ModelRef
-from core.networks.costs import Cost, total
+from core.networks.costs import NOTHING, Cost, total
 from core.networks.forms import Dense, Filters, Form, LowRank, SemiSparse, Sparse, SpatialLowRank
 from core.networks.views import LayerView
 from core.networks.wording import shown
@@ -93,7 +93,7 @@ class Plan:
             layers = tuple(LayerPlan(str(entry["layer"]), _form_of(entry)) for entry in content["layers"])
             steps = tuple(step for step in STEPS if step in repair["steps"])
             unknown = [step for step in repair["steps"] if step not in STEPS]
-            made = Repair(steps, _count(repair["samples"]), int(repair["seed"]))
+            made = Repair(steps, _count(repair["samples"]), _count(repair["seed"], least=0))
             ref = ModelRef(str(model["source"]), str(model["name"]), str(model["digest"]))
         except (KeyError, ValueError) as error:
             raise PlanError(f"This plan lacks or misstates {shown(error)}; export it again.") from None
@@ -107,7 +107,7 @@ class Plan:
         return cls(ref, layers, made)
 
 
-def plan_cost(plan: Plan, views: tuple[LayerView, ...], rest: Cost = Cost()) -> Cost:
+def plan_cost(plan: Plan, views: tuple[LayerView, ...], rest: Cost = NOTHING) -> Cost:
     """Cost of the whole network under the plan: its layers (a tied weight is stored once) and `rest`."""
     forms = {entry.layer: entry.form for entry in plan.layers}
     costs = []
@@ -118,7 +118,7 @@ def plan_cost(plan: Plan, views: tuple[LayerView, ...], rest: Cost = Cost()) -> 
 
 
 def check_plan(plan: Plan, ref: ModelRef, views: tuple[LayerView, ...]) -> None:
-    """Raises PlanError, one sentence with the next step, unless the plan was made for this model and every form fits."""
+    """Raises PlanError, one sentence with the next step, unless the plan is for this model and every form fits."""
     known = {view.name: view for view in views}
     missing = [entry.layer for entry in plan.layers if entry.layer not in known]
     if missing:
@@ -162,7 +162,7 @@ def _form_of(entry: dict[str, Any]) -> Form:
     return makers[entry["family"]]()
 
 
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def _count(value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32:
         raise ValueError(f"the count {value!r}")
     return value

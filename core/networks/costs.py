@@ -39,6 +39,9 @@ class Cost:
         return int(getattr(self, quantity))
 
 
+NOTHING = Cost()
+
+
 def total(costs: list[Cost]) -> Cost:
-    """The sum, Cost() for an empty list."""
-    return sum(costs, Cost())
+    """The sum, NOTHING for an empty list."""
+    return sum(costs, NOTHING)

@@ -111,9 +111,7 @@ def marchenko_pastur_median(beta: float) -> float:
     return 1 + beta - 2 * b * math.cos(0.5 * (low + high))
 
 
-def marchenko_pastur_edge(
-    S: Values, m: int, n: int, sigma: float | None = None, cushion: float | None = 2.02
-) -> float:
+def marchenko_pastur_edge(S: Values, m: int, n: int, sigma: float | None = None, cushion: float | None = 2.02) -> float:
     """Largest singular value that white noise with the bulk of S would show, in the units of S.
 
     N = max(m, n), M = min(m, n). sigma: standard deviation of the noise; None: read off the bulk,

@@ -200,9 +200,7 @@ def factor_dtype(W: Tensor) -> torch.dtype:
     return W.dtype if W.is_floating_point() else torch.get_default_dtype()
 
 
-def _batches(
-    matrices: Sequence[Tensor], device: torch.device | str | None
-) -> Iterator[tuple[torch.device, list[int]]]:
+def _batches(matrices: Sequence[Tensor], device: torch.device | str | None) -> Iterator[tuple[torch.device, list[int]]]:
     """(device, positions) of the matrices that are decomposed together."""
     import torch
 

@@ -109,11 +109,6 @@ def test_a_plan_too_long_for_an_address_is_stored_under_an_id(bench: Any, survey
     assert links.decode_plan("@../outside", big) is None
 
 
-def test_a_repair_that_does_not_fit_its_place_is_stored_too(bench: Any, survey: Survey) -> None:
-    plan = replace(every_form(survey), repair=Repair(samples=2**40))
-    assert links.decode_plan(links.plan_text(plan), survey) == plan
-
-
 def test_a_link_brings_the_whole_state_to_another_tab(tab: Tabs, survey: Survey) -> None:
     names = [view.name for view in survey.views]
     one, other = tab(), tab()

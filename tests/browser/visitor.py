@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-WAIT = 60_000
+WAIT = 30_000
 """Longest wait for anything, in milliseconds; generous, because time is the benchmark's business."""
 
 RESTING = "[data-testid=stApp][data-test-script-state=notRunning][data-test-connection-state=CONNECTED]"
@@ -87,6 +88,11 @@ class Visitor:
         """The value of the metric whose label starts so."""
         return plain(self._metric(label).locator("[data-testid=stMetricValue]").inner_text())
 
+    def percent(self, label: str) -> float:
+        """That value as a number of per cent; NaN while it is none."""
+        number = self.metric(label).removesuffix("%").strip()
+        return float(number) if number.replace(".", "").isdigit() else math.nan
+
     def conditions(self, label: str) -> str:
         """What stands under that metric."""
         return plain(self._metric(label).locator("[data-testid=stMetricDelta]").inner_text())
@@ -104,7 +110,7 @@ class Visitor:
             if true():
                 return
             self.page.wait_for_timeout(50)
-        raise AssertionError(f"{what}; the page says: {self.body()[:2000]}")
+        raise AssertionError(f"{what}; the page says: {' '.join(self.body().split())[:1500]}")
 
     def button(self, name: str) -> Any:
         return self.page.get_by_role("button", name=re.compile(f"^(\\w+ )?{re.escape(name)}\\b")).first

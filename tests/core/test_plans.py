@@ -59,7 +59,7 @@ def test_what_earlier_versions_wrote_is_read():
 @pytest.mark.parametrize("name", ["layer1.0.conv1", '<img src=x onerror="alert(1)">', "слой/один\u202e", "", "a\nb"])
 def test_a_plan_reads_back_equal(form, name):
     plan = Plan(
-        ModelRef("demo", name, "f" * 64), (LayerPlan(name, form), LayerPlan("other", LowRank(1))), Repair((), 7, -1)
+        ModelRef("demo", name, "f" * 64), (LayerPlan(name, form), LayerPlan("other", LowRank(1))), Repair((), 7, 1)
     )
     assert Plan.from_json(plan.to_json()) == plan
     assert plan.to_json().isascii()
@@ -122,6 +122,7 @@ def test_another_schema_is_refused(text):
         (changed(repair={"steps": [], "samples": float("inf"), "seed": 0}), "inf"),
         (changed(repair={"steps": [], "samples": 1, "seed": float("inf")}), ""),
         (changed(repair={"steps": 3, "samples": 1, "seed": 0}), ""),
+        (changed(repair={"steps": [], "samples": 1, "seed": -1}), "-1"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(text, words):

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from core.networks.costs import QUANTITIES, Cost, total
+from core.networks.costs import NOTHING, QUANTITIES, Cost, total
 
 
 def test_costs_add_entry_by_entry() -> None:
@@ -14,7 +14,7 @@ def test_costs_add_entry_by_entry() -> None:
 
 
 def test_total_of_nothing_is_nothing() -> None:
-    assert total([]) == Cost(0, 0, 0, 0)
+    assert total([]) == NOTHING == Cost(0, 0, 0, 0)
     assert total([Cost(1, 1, 1, 1)] * 5) == Cost(5, 5, 5, 5)
 
 

@@ -162,8 +162,10 @@ def type_level(here: Visitor, row: int, level: str) -> None:
     here.rest(400)
     box = table.bounding_box()
     here.page.mouse.click(box["x"] + 40, box["y"] + 35 * 1.5)
+    here.page.wait_for_timeout(300)
     for key in ["ArrowDown"] * row + ["ArrowRight"] * 3 + (["Enter"] if level else ["Delete"]):
         here.page.keyboard.press(key)
+        here.page.wait_for_timeout(30)
     if level:
         here.page.wait_for_timeout(300)
         here.page.keyboard.type(level, delay=60)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 APP = REPOSITORY / "streamlit_app.py"
@@ -74,11 +75,10 @@ def streamlit(
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + wait
-        while not _healthy(address):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"streamlit did not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.05)
+        try:
+            wait_for(address, server, wait)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}:\n{log.read_text()[-2000:]}") from None
         yield Server(address, server.pid, log)
     finally:
         server.terminate()
@@ -87,6 +87,15 @@ def streamlit(
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def wait_for(address: str, server: subprocess.Popen[Any], wait: float = 60) -> None:
+    """Wait until a server answers. RuntimeError when it has ended or ``wait`` seconds have passed."""
+    deadline = time.monotonic() + wait
+    while not _healthy(address):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("streamlit did not start")
+        time.sleep(0.05)
 
 
 def _healthy(address: str) -> bool:

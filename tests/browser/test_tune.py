@@ -150,6 +150,7 @@ def test_ranks_can_be_typed_and_cleared(visit: Visit) -> None:
     here.until(lambda: agree(here), "the bars did not follow")
     pick(here, LAYER)
     here.until(lambda: "rank 20 of 64" in here.line(), here.line())
+    here.until(lambda: "%" in here.metric("Accuracy"), "the accuracy was not measured")
     type_level(here, 6, "")
     here.until(lambda: here.asks("cfg") == "", "the cleared rank did not arrive")
     here.until(lambda: "dense" in here.line(), here.line())

@@ -129,6 +129,7 @@ class Visitor:
 
     def at(self, index: int, share: float) -> tuple[float, float]:
         """Page position of a share of full height in a bar's slot."""
+        self.page.locator(".rb canvas").evaluate("canvas => canvas.scrollIntoView({ block: 'center' })")
         x, y, _, height, step, scroll = map(float, self.bars("bars").split())
         box = self.page.locator(".rb canvas").bounding_box()
         return box["x"] + x + (index + 0.5) * step - scroll, box["y"] + y + height * (1 - share)

@@ -71,7 +71,7 @@ def small(tmp_path: Path) -> Path:
 def weights_only(tmp_path: Path) -> Path:
     """A file of which only the weights can be read."""
     path = tmp_path / "odd.pt"
-    torch.save({"a.weight": torch.randn(20, 30), "b[0].weight": torch.randn(4, 20)}, path)
+    torch.save({"a.weight": torch.randn(20, 30), "b[/x].weight": torch.randn(4, 20)}, path)
     return path
 
 
@@ -172,12 +172,12 @@ def test_train_demo(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any],
 
 def test_weights_alone_can_be_looked_at_and_planned(answer: Callable[..., Any], run: Run, weights_only: Path) -> None:
     content = answer("spectra", weights_only)
-    assert [row["layer"] for row in content["layers"]] == ["a", "b[0]"] and content["reason"]
+    assert [row["layer"] for row in content["layers"]] == ["a", "b[/x]"] and content["reason"]
     _, out, _ = run("spectra", weights_only)
-    assert "b[0]" in out and "unknown" in out  # nothing in a name is taken for markup
+    assert "b[/x]" in out and "unknown" in out  # nothing in a name is taken for markup
     made = answer("plan", weights_only, "--keep", 0.5, "--quantity", "params")
     assert made["outcome"] == "OK" and made["plan"]["repair"]["steps"] == []
-    assert answer("rules", weights_only, "--layer", "b[0]")["m"] == 4
+    assert answer("rules", weights_only, "--layer", "b[/x]")["m"] == 4
 
 
 def test_the_users_own_network(answer: Callable[..., Any], tmp_path: Path, small: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from core.compression.allocate import METHODS, OUTCOMES, Budget, Rules, allocate, path
+from core.compression.options import LEVELS, options_of
 from core.compression.plans import Repair, plan_cost
 from core.compression.survey import Curve, LayerSurvey, Survey
 from core.networks.costs import QUANTITIES, Cost
@@ -209,6 +210,26 @@ def test_uniform_gives_every_layer_the_same_share() -> None:
     made = net(4, 32, 32, rest=Cost())
     found = allocate(made, Budget.keep(made, 0.5, "params"), "uniform")
     assert [entry.form for entry in found.plan.layers] == [LowRank(8)] * 4  # 8 * 64 = 0.5 * 32 * 32
+
+
+def test_uniform_is_the_same_share_of_layers_of_any_size() -> None:
+    layers = [linear_layer(f"fc{n}", n, n, [1.0] * n) for n in (16, 32, 64)]
+    found = allocate(survey(layers, rest=Cost()), Budget("params", (16**2 + 32**2 + 64**2) // 4), "uniform")
+    assert [entry.form for entry in found.plan.layers] == [LowRank(2), LowRank(4), LowRank(8)]  # r * 2n = n² / 4
+
+
+def test_nothing_that_costs_as_much_as_dense_is_offered() -> None:
+    made = survey([linear_layer("fc", 10, 10, [1.0] * 10)])  # rank 5 costs 100, as much as the layer itself
+    (options,) = options_of(made, "params", Rules()).values()
+    assert options.cost.tolist() == [20.0, 40.0, 60.0, 80.0, 100.0] and options.error[-1] == 0.0
+    assert options.level.tolist() == [1, 2, 3, 4] and options.form(4, made.views[0]) == Dense()
+
+
+def test_large_layers_offer_evenly_spread_levels_up_to_break_even() -> None:
+    made = survey([linear_layer("fc", 300, 300, [1.0] * 300)])
+    (options,) = options_of(made, "params", Rules()).values()
+    assert len(options.level) == LEVELS and (options.level[0], options.level[-1]) == (1, 149)
+    assert set(np.diff(options.level)) <= {2, 3}
 
 
 def test_equal_error_gives_every_layer_the_same_error() -> None:

@@ -64,6 +64,9 @@ def with_statistics(model: nn.Module, x: Tensor) -> nn.Module:
             module.momentum = None
     with torch.no_grad():
         model.train()(x)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            module.momentum = 0.3
     return model.eval()
 
 

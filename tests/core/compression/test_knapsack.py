@@ -59,6 +59,19 @@ def test_the_table_is_not_touched_and_the_answer_is_the_same_twice(solver) -> No
     assert np.array_equal(table.cost, again.cost) and np.array_equal(table.error, again.error)
 
 
+def test_exact_tells_tiny_errors_apart() -> None:
+    """The same problem with errors a billion times smaller: absolute tolerances of the solver must not show."""
+    better = 0
+    for seed in range(40):
+        table = random_table(seed)
+        spare = 0.55 * table.spent(table.last)
+        small = knapsack.Table(table.cost, 1e-9 * table.error, 1e-9 * table.loss)
+        found, scaled = knapsack.exact(table, spare), knapsack.exact(small, spare)
+        assert small.lost(scaled) == pytest.approx(1e-9 * table.lost(found), rel=1e-5)
+        better += table.lost(found) < table.lost(knapsack.greedy(table, spare)) - 1e-9
+    assert better  # the greedy choice alone would not have been enough
+
+
 def test_padding_is_never_chosen() -> None:
     table = random_table(4)
     for share in (0.3, 0.6, 0.99):

@@ -161,6 +161,13 @@ def test_more_taps_approach_what_a_general_optimizer_reaches(unfolding: str, see
     assert math.sqrt(loss(fitted(30))[0] / best) <= 1.01
 
 
+def test_two_rounds_unless_told_otherwise() -> None:
+    W, _, G = conv_problem()
+    fitter = Fitter(target(W, G), taps(3, (3, 3), "spatial"))
+    errors = [fitter.goal.error(assemble(*fitter.fit(3, *rounds), fitter.P)) for rounds in ((), (0,), (2,))]
+    assert errors[0] == errors[2] < 0.99 * errors[1]
+
+
 def test_rank_outside_the_range_is_refused() -> None:
     W, _, G = problem(4, 6)
     fitter = Fitter(target(W, G), taps(6, (), "rows"))

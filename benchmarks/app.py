@@ -50,17 +50,12 @@ def drags(browser: Any, home: Path, count: int) -> dict[str, list[float]]:
     with streamlit(APP, home) as server:
         page = browser.new_context(viewport={"width": 1280, "height": 1000}).new_page()
         visitor = Visitor(page, server.address).open("tune?model=digits-vit")
-        box = page.locator("canvas").first.bounding_box()
         frames: list[float] = []
         released: list[float] = []
         for i in range(count):
-            x = box["x"] + 60 + (i % 10) * 40
-            top, bottom = box["y"] + 40, box["y"] + 0.5 * box["height"]
-            page.mouse.move(x, top)
-            page.mouse.down()
+            bar = 1 + i % 6
             page.evaluate(WATCH)
-            for step in range(25):
-                page.mouse.move(x, top + (bottom - top) * (step + 1 + i % 3) / 27)
+            visitor.grab(visitor.at(bar, 1.0 if i < 6 else 0.5), visitor.at(bar, 0.45 - 0.02 * (i % 20)), steps=25)
             frames += page.evaluate(STOP)
             before = page.locator(METRIC).nth(1).inner_text()
             began = time.perf_counter()

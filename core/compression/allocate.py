@@ -137,7 +137,6 @@ class _Bill:
         self.fixed = plan_cost(Plan(survey.model, self.pinned), others, survey.rest)
         self.table = knapsack.Table.stacked([(o.cost, o.error, o.loss) for o in self.options])
         self.objective = objective_of(survey)[1]
-        self.order = {view.name: i for i, view in enumerate(survey.views)}
         self.known: dict[tuple[int, int], tuple[LayerPlan, Cost]] = {}
 
     @property
@@ -152,7 +151,6 @@ class _Bill:
             costs.append(cost)
             if not isinstance(entry.form, Dense):
                 entries.append(entry)
-        entries.sort(key=lambda entry: self.order[entry.layer])
         plan = Plan(self.survey.model, tuple(entries), repair)
         return Allocation(plan, total(costs), self.table.lost(chosen), self.objective, outcome, remedy)
 

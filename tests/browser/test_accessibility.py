@@ -40,13 +40,10 @@ def test_axe_finds_nothing_and_every_plot_has_a_name_and_a_table(visit: Visit, d
         here.rest()
         found[view], unnamed[view] = violations(here), plots(here)
     for key in "osh":
-        here.page.keyboard.press(key)
-        dialog = here.page.get_by_role("dialog")
-        dialog.wait_for()
-        here.rest()
+        here.dialog(key)
         found[key] = violations(here)
         here.page.keyboard.press("Escape")
-        dialog.wait_for(state="detached")
+        here.page.get_by_role("dialog").wait_for(state="detached")
     assert {where: one for where, one in found.items() if one} == {}
     assert {where: one for where, one in unnamed.items() if one} == {}
     assert here.page.get_by_role("application", name="Layer bars").count() == 1

@@ -49,8 +49,7 @@ def test_each_bad_file_gets_one_sentence_and_the_model_stays(
     here = visit("tune")
     here.drag(6, 1.0, 0.5)
     kept = here.total()
-    here.page.keyboard.press("o")
-    here.page.get_by_role("tab", name="Upload").click()
+    here.dialog("o").get_by_role("tab", name="Upload").click()
     (tmp_path / "notes.pt").write_text("These are my notes, and no weights.\n")
     builders = (
         bad_files.code_in_zip,
@@ -73,8 +72,7 @@ def test_each_bad_file_gets_one_sentence_and_the_model_stays(
     here.page.get_by_role("dialog").locator("input[type=file]").first.set_input_files(tmp_path / "large.pt")
     here.sees("File must be 64")
 
-    here.page.keyboard.press("Escape")
-    here.page.get_by_role("dialog").wait_for(state="detached")
+    here.close()
     assert here.total() == kept and "digits-resnet" in here.body()
     assert "Traceback" not in rankscope.log.read_text()
 
@@ -82,8 +80,7 @@ def test_each_bad_file_gets_one_sentence_and_the_model_stays(
 def test_an_uploaded_network_opens_and_is_tuned(visit: Visit, tmp_path: Path) -> None:
     here = visit("tune")
     here.drag(6, 1.0, 0.5)
-    here.page.keyboard.press("o")
-    here.page.get_by_role("tab", name="Upload").click()
+    here.dialog("o").get_by_role("tab", name="Upload").click()
     generator = torch.Generator().manual_seed(0)
     shapes = {"0.weight": (40, 64), "0.bias": (40,), "2.weight": (10, 40), "2.bias": (10,)}
     state = {name: torch.randn(*shape, generator=generator) for name, shape in shapes.items()}
@@ -124,11 +121,10 @@ def test_hostile_names_are_only_text(visit: Visit, models: Path) -> None:
         here.rest()
     here.drag(0, 1.0, 0.97)
     here.sees("1 layer past break-even")
-    here.page.keyboard.press("s")
-    for tab in here.page.get_by_role("dialog").get_by_role("tab").all():
+    for tab in here.dialog("s").get_by_role("tab").all():
         tab.click()
         here.rest(100)
-    here.page.keyboard.press("Escape")
+    here.close()
     here.go("Overview")
     assert "hostile <b>file.safetensors" in here.body()
     assert here.page.title() != "owned"

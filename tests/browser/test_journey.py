@@ -44,8 +44,7 @@ def test_open_pick_drag_measure_export_and_share(visit: Visit, tmp_path: Path) -
     accuracy = here.metric("Accuracy, measured")
     assert "n = 500" in here.conditions("Accuracy")
 
-    here.page.keyboard.press("s")
-    dialog = here.page.get_by_role("dialog")
+    dialog = here.dialog("s")
     dialog.get_by_role("tab", name="Compressed network").click()
     dialog.get_by_role("button", name="Export").click()
     here.sees("largest difference")

@@ -73,14 +73,10 @@ def test_no_page_and_no_dialog_asks_anybody_else(rankscope: chromium.Server, pro
         here.page.get_by_text(view, exact=True).click()
         here.rest()
     for key in "osh":
-        here.page.keyboard.press(key)
-        dialog = here.page.get_by_role("dialog")
-        dialog.wait_for()
-        for tab in dialog.get_by_role("tab").all():
+        for tab in here.dialog(key).get_by_role("tab").all():
             tab.click()
             here.rest(100)
-        here.page.keyboard.press("Escape")
-        dialog.wait_for(state="detached")
+        here.close()
     here.until(lambda: "%" in here.metric("Accuracy"), "the accuracy was not measured")
     hosts = {urlsplit(url).netloc for url in here.asked if not url.startswith(("data:", "blob:"))}
     assert hosts == {f"127.0.0.1:{rankscope.port}"} and len(here.asked) > 20

@@ -115,6 +115,21 @@ class Visitor:
     def button(self, name: str) -> Any:
         return self.page.get_by_role("button", name=re.compile(f"^(\\w+ )?{re.escape(name)}\\b")).first
 
+    def dialog(self, key: str) -> Any:
+        """Open a dialog by its shortcut."""
+        self.page.keyboard.press(key)
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("tab").first.wait_for()
+        self.rest()
+        return dialog
+
+    def close(self) -> None:
+        """Close the open dialog by its cross."""
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("button", name="Close").click()
+        dialog.wait_for(state="detached")
+        self.rest()
+
     # ---- the bars
 
     def bars(self, name: str) -> str:
@@ -129,7 +144,9 @@ class Visitor:
 
     def at(self, index: int, share: float) -> tuple[float, float]:
         """Page position of a share of full height in a bar's slot."""
-        self.page.locator(".rb canvas").evaluate("canvas => canvas.scrollIntoView({ block: 'center' })")
+        self.page.locator(".rb canvas").evaluate(
+            "canvas => canvas.scrollIntoView({ block: 'center', behavior: 'instant' })"
+        )
         x, y, _, height, step, scroll = map(float, self.bars("bars").split())
         box = self.page.locator(".rb canvas").bounding_box()
         return box["x"] + x + (index + 0.5) * step - scroll, box["y"] + y + height * (1 - share)

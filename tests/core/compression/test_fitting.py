@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -113,11 +114,16 @@ def test_the_gains_are_distances_of_the_networks_returned() -> None:
     assert distance(new, model, x) == pytest.approx(min(gain.distance for gain in gains), rel=1e-5)
 
 
-def test_layers_are_fitted_in_forward_order_whatever_the_plan_says() -> None:
+def test_layers_are_fitted_in_forward_order_whatever_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = chain(), correlated(300, 10)
-    forms = {"0": LowRank(2), "2": LowRank(4), "4": LowRank(3)}
-    one, _, _ = run(model, plan_of(forms, "sequential"), x)
-    other, _, _ = run(model, plan_of(dict(reversed(forms.items())), "sequential"), x)
+    names = {"0": "z", "1": "y", "2": "a", "3": "x", "4": "m"}
+    renamed = nn.Sequential(OrderedDict((names[name], module) for name, module in model.named_children()))
+    fitted_to: list[str] = []
+    real = fitting.exchange
+    monkeypatch.setattr(fitting, "exchange", lambda m, name, layer: (fitted_to.append(name), real(m, name, layer))[1])
+    one, _, _ = run(model, plan_of({"0": LowRank(2), "2": LowRank(4), "4": LowRank(3)}, "sequential"), x)
+    other, _, _ = run(renamed, plan_of({"m": LowRank(3), "a": LowRank(4), "z": LowRank(2)}, "sequential"), x)
+    assert fitted_to == ["0", "2", "4", "z", "a", "m"]
     assert torch.equal(one(x), other(x))
 
 

@@ -162,12 +162,15 @@ function reserveLines(view) {
   if (key === view.lineKey || view.data.view === "strip" || view.drag) return;
   view.lineKey = key;
   const warning = " · 10 layers cost more than dense and count as dense";
+  const { hidden } = view.controls;
+  view.controls.hidden = false; // they take the same room for every layer that has them
   const longest = [[view.line, longestLine(view.data)], [view.total, totalsLine(view.data, view.choices) + warning]];
   for (const [node, words] of longest) {
     node.style.minHeight = "0";
     node.textContent = words;
     node.style.minHeight = `${node.offsetHeight}px`;
   }
+  view.controls.hidden = hidden;
 }
 
 function refreshWords(view) {

@@ -151,7 +151,7 @@ function layerLine(data, layer, choice) {
 // The longest line any layer's words can take, to reserve its height: the page must not jump during a drag.
 function longestLine(data) {
   const lines = data.layers.filter((layer) => !layer.obstacle).flatMap((layer) => layer.families.map((family, i) => (
-    `${layer.name}: ${layerLine(data, layer, { family: i, level: family.full, locked: false })}`)));
+    `${layer.name}: ${layerLine(data, layer, { family: i, level: family.full, locked: true })}`)));
   return lines.reduce((longest, line) => (line.length > longest.length ? line : longest), "");
 }
 

@@ -13,6 +13,7 @@ import streamlit as st
 from app import state
 from app.figures.theme import Theme, theme, toolbar
 from app.glossary import help_text, term
+from core import provenance
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -104,7 +105,10 @@ def forget(key: str, options: Collection[Any]) -> None:
 
 
 def csv_text(table: Table) -> str:
-    """Columns as CSV with a header line; a missing value is an empty cell, text that looks like a formula is quoted."""
+    """Columns as CSV with a header line and a last column that says what made it. A missing value is an empty cell,
+    text that looks like a formula is quoted."""
+    rows = len(next(iter(table.values()), ()))
+    table = {**table, "made with": [provenance.line()] * rows}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([_cell(name) for name in table])

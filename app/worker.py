@@ -28,6 +28,9 @@ WORKERS = 2
 
 SERVE = (sys.executable, "-m", "core", "serve")
 
+PATIENCE = 1800.0
+"""Seconds without a look from any tab after which a job is ended: nobody waits for it (chosen)."""
+
 KEPT = 200
 """Finished jobs remembered, the oldest forgotten first."""
 
@@ -55,13 +58,19 @@ class Job:
         """Seconds since it was asked for."""
         return time.monotonic() - self.started
 
+    @property
+    def unwatched(self) -> float:
+        """Seconds since a tab last looked at it."""
+        return time.monotonic() - max(self.watchers.values(), default=self.started)
+
 
 class Pool:
     """Hands jobs to at most `workers` processes, in the order they came. Safe to share between sessions.
 
-    command: what to start as a worker; it must speak as `core.serve` does."""
+    command: what to start as a worker; it must speak as `core.serve` does. patience: seconds after which a job that no
+    tab looks at is ended."""
 
-    def __init__(self, workers: int = WORKERS, command: Sequence[str] = SERVE) -> None:
+    def __init__(self, workers: int = WORKERS, command: Sequence[str] = SERVE, patience: float = PATIENCE) -> None:
         self._command = tuple(command)
         self._lock = threading.Condition()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -70,6 +79,7 @@ class Pool:
         self._idle: list[_Process] = []
         for _ in range(workers):
             threading.Thread(target=self._work, daemon=True).start()
+        threading.Thread(target=self._tidy, args=(patience,), daemon=True).start()
         atexit.register(self.close)
 
     def submit(self, request: dict[str, Any]) -> Job:
@@ -109,6 +119,14 @@ class Pool:
         with self._lock:
             for process in (*self._idle, *self._running.values()):
                 process.kill()
+
+    def _tidy(self, patience: float) -> None:
+        while True:
+            time.sleep(patience / 10)
+            with self._lock:
+                left = [job.id for job in self._jobs.values() if not job.over and job.unwatched > patience]
+            for id in left:
+                self.cancel(id)
 
     def _work(self) -> None:
         while True:

@@ -17,7 +17,7 @@ from core.errors import DataError, InputError
 from core.folders import cache_folder
 from core.keys import key
 from core.networks.demo_files import FOLDER
-from core.provenance import Measurement, here
+from core.provenance import Measurement
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -206,12 +206,12 @@ def export(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> BundleCheck:
-    """Applies the plan with its repair, measures it on the test split of `data` (if given), and writes the bundle,
-    which counts only if it reads back to equal outputs."""
+    """Applies the plan with its repair, measures accuracy and latency on the test split of `data` (if given), and
+    writes the bundle, which counts only if it reads back to equal outputs."""
     import torch
 
     from core.export import Facts, write_bundle
-    from core.training.evaluate import accuracy
+    from core.training.evaluate import accuracy, latency
 
     survey = survey_of(opened, progress)
     if data is not None:
@@ -233,6 +233,7 @@ def export(
         dense=accuracy(model, x, y, 0, words, progress),
         compressed=accuracy(new, x, y, 0, words, progress),
         gains=gains,
+        latency=latency(model, new, x[:1], progress=progress),
         calibration=f"{plan.repair.samples:,} training inputs of {data.ref.name}, no labels, seed {plan.repair.seed}",
     )
     return write_bundle(folder, opened, plan, new, survey, x[:8], facts)
@@ -344,9 +345,3 @@ def _cached(opened: Opened, calibration: str) -> Path:
         "version": SURVEY_VERSION,
     }
     return cache_folder() / "surveys" / f"{key(content)}.json"
-
-
-def provenance_line() -> str:
-    """One line that every export carries."""
-    made = here()
-    return f"Rankscope, {made.date}, {', '.join(made.versions)}"

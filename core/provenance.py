@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 
+from core import __version__
+
 PACKAGES = ("torch", "numpy")
 
 
@@ -15,7 +17,7 @@ PACKAGES = ("torch", "numpy")
 class Provenance:
     """When, with what and on what a number was made.
 
-    date      UTC, ISO 8601 to the minute. versions  "name version" of Rankscope's numerical packages and Python.
+    date      UTC, ISO 8601 to the minute. versions  "name version" of Rankscope, Python and the numerical packages.
     device    "cpu", "cuda: <card>". threads  torch used. conditions  anything else, in words.
     """
 
@@ -40,7 +42,7 @@ class Measurement:
 
 def here(conditions: str = "", device: str = "cpu", threads: int = 0) -> Provenance:
     """The conditions of this process, now. Versions come from package metadata, so nothing is imported."""
-    versions = [f"python {platform.python_version()}"]
+    versions = [f"rankscope {__version__}", f"python {platform.python_version()}"]
     for package in PACKAGES:
         try:
             versions.append(f"{package} {metadata.version(package)}")
@@ -48,3 +50,9 @@ def here(conditions: str = "", device: str = "cpu", threads: int = 0) -> Provena
             continue
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
     return Provenance(date, tuple(versions), device, threads or (os.cpu_count() or 1), conditions)
+
+
+def line() -> str:
+    """One line that every export carries: when, and with which versions."""
+    made = here()
+    return f"{made.date}, {', '.join(made.versions)}"

@@ -10,7 +10,6 @@ import streamlit as st
 from app import frame, services, snippets, state, tuning, widgets
 from app.dialogs import parts
 from app.worker import Job
-from core import journeys
 from core.compression.plans import Plan, Repair, check_plan, plan_cost
 from core.compression.survey import Survey
 from core.errors import InputError, PlanError
@@ -125,10 +124,10 @@ def read_plan(content: bytes, survey: Survey) -> Plan:
 
 
 def _table(survey: Survey, plan: Plan, now: state.Selection) -> str:
-    """The layer table with a last column that says what made it."""
+    """The layer table as CSV."""
     quantity = now.quantity if survey.dense.of(now.quantity) else "params"
     columns = tuning.table(survey, plan, now.locked, quantity)
-    return widgets.csv_text({**columns, "made with": [journeys.provenance_line()] * len(survey.layers)})
+    return widgets.csv_text(columns)
 
 
 def _code(now: state.Selection, survey: Survey, plan: Plan) -> None:

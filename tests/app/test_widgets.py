@@ -10,18 +10,25 @@ from streamlit.testing.v1 import AppTest
 
 from app import widgets
 from app.figures.theme import theme
+from core import __version__
 
 
 def test_csv_round_trips_with_empty_cells_for_what_is_missing():
     table = {"layer": ["a,b", 'say "x"', "ünï"], "rank": [1, None, 3], "error": [0.25, 0.5, None]}
-    rows = list(csv.reader(io.StringIO(widgets.csv_text(table))))
+    rows = [row[:-1] for row in csv.reader(io.StringIO(widgets.csv_text(table)))]
     assert rows == [["layer", "rank", "error"], ["a,b", "1", "0.25"], ['say "x"', "", "0.5"], ["ünï", "3", ""]]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@x", "\tx"])
 def test_a_name_never_becomes_a_formula(name):
-    rows = list(csv.reader(io.StringIO(widgets.csv_text({name: [name], "n": [-1.5]}))))
+    rows = [row[:-1] for row in csv.reader(io.StringIO(widgets.csv_text({name: [name], "n": [-1.5]})))]
     assert rows == [["'" + name, "n"], ["'" + name, "-1.5"]], "numbers keep their sign"
+
+
+def test_every_row_says_when_and_with_what_it_was_made():
+    rows = list(csv.DictReader(io.StringIO(widgets.csv_text({"rank": [1, 2]}))))
+    assert all(row["made with"].startswith("20") and f"rankscope {__version__}" in row["made with"] for row in rows)
+    assert widgets.csv_text({"rank": []}) == "rank,made with\n"
 
 
 def test_columns_of_unequal_length_are_refused():

@@ -162,6 +162,21 @@ def test_old_jobs_are_forgotten_but_never_one_that_is_not_over() -> None:
     assert pool.job(jobs[10].id) is jobs[10]
 
 
+def test_a_job_nobody_looks_at_is_ended_and_a_watched_one_goes_on() -> None:
+    pool = Pool(workers=2, command=FAKE, patience=0.5)
+    left, seen = pool.submit({"do": "sleep"}), pool.submit({"do": "sleep"})
+
+    def watch() -> bool:
+        seen.watchers["a tab"] = time.monotonic()
+        return left.over
+
+    wait(watch)
+    assert (left.state, seen.state) == ("cancelled", "running")
+    wait(lambda: seen.over)
+    assert seen.state == "cancelled", "its tab went away"
+    pool.close()
+
+
 def test_the_real_worker_answers_a_bad_request_with_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty.pt").write_bytes(b"")
     pool = Pool(workers=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import services, state
+from app import services, sources, state
 from app.worker import Job
 from core.compression.survey import Survey
 from core.errors import InputError
@@ -61,7 +61,7 @@ def _open_link(now: state.Selection) -> None:
         services.learn(now.model, made["survey"])
         state.job("link", "")
 
-    title = f"Opening {literal(services.display_name(now.model))}"
+    title = f"Opening {literal(sources.display_name(now.model))}"
     follow(job, title, done, lambda why: _fall_back(now, why))
     if job.state == "cancelled" or state.left(job.id):
         _fall_back(now, "Opening the model of this link was cancelled.")
@@ -201,7 +201,7 @@ def _opened(now: state.Selection, survey: Survey) -> None:
         with st.container(horizontal=True):
             if offer and fits:
                 st.button(
-                    f"Calibrate on {literal(services.display_name(now.data))}",
+                    f"Calibrate on {literal(sources.display_name(now.data))}",
                     type="primary",
                     icon=":material/science:",
                     on_click=_calibrate,
@@ -213,7 +213,7 @@ def _opened(now: state.Selection, survey: Survey) -> None:
 def _calibrate(now: state.Selection) -> None:
     state.fresh(False)
     try:
-        state.job("calibrate", services.submit("calibrate", now.model, data=services.path_of(now.data)).id)
+        state.job("calibrate", services.submit("calibrate", now.model, data=sources.path_of(now.data)).id)
     except InputError as error:
         state.notice(str(error))
 

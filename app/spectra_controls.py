@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import references, services, spectra_rows, state, widgets
+from app import references, services, sources, spectra_rows, state, widgets
 from app.figures.spectra_view import SpectraView
 from app.figures.thinning import POINTS
 from app.glossary import help_text
@@ -131,7 +131,7 @@ def _axes(longest: int) -> tuple[bool, bool, tuple[int, int]]:
 
 def _twin(survey: Survey) -> Survey | None:
     """Another checkpoint with layers of the same names and shapes: an embedded demo or one this tab has opened."""
-    demos = [made for name in services.demos() if (made := services.survey(name)) is not None]
+    demos = [made for name in sources.demos() if (made := services.survey(name)) is not None]
     others = {
         found.model.digest: found
         for found in (*demos, *state.opened())

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import frame, projector, services, state, tuning, widgets
+from app import frame, projector, services, sources, state, tuning, widgets
 from app.components import last_message, rank_bars, share_percent, unseen
 from app.glossary import help_text
 from app.worker import Job
@@ -287,7 +287,7 @@ def _calibration(survey: Survey) -> None:
         )
         if st.button("Calibrate", icon=":material/science:"):
             try:
-                state.job("calibrate", services.submit("calibrate", now.model, data=services.path_of(now.data)).id)
+                state.job("calibrate", services.submit("calibrate", now.model, data=sources.path_of(now.data)).id)
             except InputError as error:
                 state.notice(str(error))
             st.rerun()

@@ -7,7 +7,7 @@ from importlib import metadata
 
 import streamlit as st
 
-from app import services, state
+from app import services, sources, state
 from app.dialogs import parts
 from core.provenance import here
 
@@ -79,7 +79,7 @@ def diagnostics() -> str:
             *versions,
             f"system {platform.system()} {platform.machine()}",
             *(f"{name} = {st.get_option(name)}" for name in SETTINGS),
-            f"folder on the server: {'set' if services.models_folder() else 'not set'}",
+            f"folder on the server: {'set' if sources.models_folder() else 'not set'}",
             "jobs: " + (", ".join(f"{count} {name}" for name, count in sorted(jobs.items())) or "none"),
         ]
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import frame, services, state
+from app import frame, services, sources, state
 from app.dialogs import parts
 from core.errors import InputError
 from core.networks.demo_files import demo_info
@@ -48,7 +48,7 @@ def _dialog() -> None:
     with st.container():  # there even when empty, so that the tabs below keep their place and which one is open
         parts.error(ERROR)
         if job is not None:
-            parts.progress(job, f"Opening {frame.literal(services.display_name(state.value('opening')[0]))}")
+            parts.progress(job, f"Opening {frame.literal(sources.display_name(state.value('opening')[0]))}")
     samples, upload, folder = st.tabs(["Samples", "Upload", "Folder on the server"], key="open-tabs")
     with samples:
         _samples(busy)
@@ -61,7 +61,7 @@ def _dialog() -> None:
 
 def _samples(busy: bool) -> None:
     columns = st.columns(2)
-    for i, name in enumerate(services.demos()):
+    for i, name in enumerate(sources.demos()):
         try:
             info = demo_info(name)
         except InputError as error:
@@ -77,17 +77,17 @@ def _samples(busy: bool) -> None:
 
 
 def _upload(busy: bool) -> None:
-    kinds = ", ".join(services.KINDS)
+    kinds = ", ".join(sources.KINDS)
     file = st.file_uploader(
-        f"A checkpoint ({kinds}), at most {services.UPLOAD_LIMIT_MB} MB",
+        f"A checkpoint ({kinds}), at most {sources.UPLOAD_LIMIT_MB} MB",
         key="open-upload",
-        max_upload_size=services.UPLOAD_LIMIT_MB,
+        max_upload_size=sources.UPLOAD_LIMIT_MB,
         disabled=busy,
         help="Only weights are read: nothing in the file is executed. The file stays on this server.",
     )
     if file is None:  # also when the browser has refused one that is too large
         st.markdown(
-            f"Larger than {services.UPLOAD_LIMIT_MB} MB? Open it from the folder on the server, or on the command line "
+            f"Larger than {sources.UPLOAD_LIMIT_MB} MB? Open it from the folder on the server, or on the command line "
             "with `python -m core spectra FILE`."
         )
     ready = file is not None and not busy
@@ -95,12 +95,12 @@ def _upload(busy: bool) -> None:
 
 
 def _folder(busy: bool) -> None:
-    found = services.listed(services.KINDS)
-    if services.models_folder() is None:
+    found = sources.listed(sources.KINDS)
+    if sources.models_folder() is None:
         st.info("This server offers no folder. Whoever runs it can set RANKSCOPE_MODELS to one, and start it again.")
         return
     if not found:
-        kinds = ", ".join(services.KINDS)
+        kinds = ", ".join(sources.KINDS)
         st.info(f"The server's folder holds no checkpoint: {kinds}, or a folder with {INDEX_NAME}.")
         return
     words = dict(found)
@@ -122,8 +122,8 @@ def _options(busy: bool) -> None:
     st.markdown("**With a file**", help="A sample is opened with the data it was trained on.")
     now, menu = state.get(), {"digits": "digits (8 × 8, ten classes)"}
     if now.data not in menu:
-        menu[now.data] = f"{services.display_name(now.data)} (in use)"
-    menu |= {source: words for source, words in services.listed(services.DATA_KINDS) if source not in menu}
+        menu[now.data] = f"{sources.display_name(now.data)} (in use)"
+    menu |= {source: words for source, words in sources.listed(sources.DATA_KINDS) if source not in menu}
     menu[UPLOAD] = "a file of your own"
     left, right = st.columns(2)
     with left:
@@ -139,9 +139,9 @@ def _options(busy: bool) -> None:
         chosen = state.value("open-data", now.data)
         if chosen == UPLOAD:
             st.file_uploader(
-                f"An .npz with x and y, or a tar of class folders, at most {services.UPLOAD_LIMIT_MB} MB",
+                f"An .npz with x and y, or a tar of class folders, at most {sources.UPLOAD_LIMIT_MB} MB",
                 key="open-data-file",
-                max_upload_size=services.UPLOAD_LIMIT_MB,
+                max_upload_size=sources.UPLOAD_LIMIT_MB,
                 disabled=busy,
             )
         ready = state.value("open-data-file") is not None if chosen == UPLOAD else chosen != now.data
@@ -161,7 +161,7 @@ def _start_upload() -> None:
     """Stores the uploaded checkpoint and opens it."""
     file = state.value("open-upload")
     try:
-        _start(services.store_upload(file.name, file.getvalue()))
+        _start(sources.store_upload(file.name, file.getvalue()))
     except InputError as error:
         parts.fail(ERROR, str(error))
 
@@ -175,7 +175,7 @@ def _start(source: str, data: str = "", arch: str | None = None) -> None:
         state.keep("opening", (source, data, arch))
         known = services.survey(source, data, arch)
         if known is not None:
-            services.path_of(source)
+            sources.path_of(source)
             _opened(known)
         else:
             state.job("open", services.submit("survey", source, arch).id)
@@ -200,12 +200,12 @@ def _data() -> str:
     """The source of the data chosen. InputError if there is none."""
     chosen = state.value("open-data") or state.get().data
     if chosen != UPLOAD:
-        services.path_of(chosen)
+        sources.path_of(chosen)
         return str(chosen)
     file = state.value("open-data-file")
     if file is None:
         raise InputError("Choose the file that holds the data, or take the digits.")
-    return services.store_upload(file.name, file.getvalue())
+    return sources.store_upload(file.name, file.getvalue())
 
 
 def _finish() -> None:

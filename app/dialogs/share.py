@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import frame, services, snippets, state, tuning, widgets
+from app import frame, services, snippets, sources, state, tuning, widgets
 from app.dialogs import parts
 from app.worker import Job
 from core.compression.plans import Plan, Repair, check_plan, plan_cost
@@ -148,7 +148,7 @@ def _network(now: state.Selection, survey: Survey, plan: Plan) -> None:
         "A folder with the new weights, the plan, a report, and a loader that needs nothing but torch. It is read back "
         "and compared before you get it."
     )
-    data = frame.literal(services.display_name(now.data))
+    data = frame.literal(sources.display_name(now.data))
     repaired = st.toggle(
         f"Repair and measure on {data}",
         value=True,

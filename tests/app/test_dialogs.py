@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from app import frame, links, services, state
+from app import frame, links, services, sources, state
 from app.dialogs import about
 from app.worker import ROOT, Pool
 from core.compression.plans import Plan, Repair, plan_cost
@@ -106,7 +106,7 @@ def test_a_file_is_opened_by_a_job_and_what_that_says_is_shown(tab: Tabs, bench:
     (job,) = bench.asked
     assert job.request["do"] == "survey" and job.request["arch"] == ""
     assert Path(job.request["model"]).read_bytes() == b"weights"
-    assert Path(job.request["model"]).is_relative_to(services.uploads())
+    assert Path(job.request["model"]).is_relative_to(sources.uploads())
     assert app.button(key="open-file").disabled and app.button(key="open-digits-mlp").disabled
     job.state, job.progress = "running", ("spectra", 3, 9)
     show(one)
@@ -261,7 +261,7 @@ def test_a_hostile_name_is_shown_as_it_is(tab: Tabs, bench: Any, foreign: Survey
 
 def test_a_hostile_name_of_data_is_shown_as_it_is(tab: Tabs, bench: Any, survey: Survey) -> None:
     one, name = tab(), HOSTILE.replace("/", "|").replace(":", "?")
-    source = services.store_upload(name, b"x")
+    source = sources.store_upload(name, b"x")
     show(one)
     ask(one, lambda: (state.put(data=source), state.change_plan(compressed(survey))))
     assert frame.literal(name) in show(one, "share").toggle(key="export-repair").label
@@ -288,7 +288,7 @@ def test_a_link_to_what_cannot_be_opened_shows_the_demo_and_says_so(tab: Tabs, b
 
 @pytest.mark.parametrize("ending", ["fails", "is cancelled", "works"])
 def test_a_link_to_a_file_opens_it_once(tab: Tabs, bench: Any, foreign: Survey, ending: str) -> None:
-    source = services.store_upload("mine.pth", b"x")
+    source = sources.store_upload("mine.pth", b"x")
     one = tab(model=source, layers="gone", cfg=links.plan_text(compressed(foreign)))
     show(one)
     (job,) = bench.asked

@@ -42,7 +42,7 @@ def findings(survey: Survey, energy: float) -> list[str]:
     share = Dense().cost(biggest.view).of(quantity) / max(survey.dense.of(quantity), 1)
     words = "multiply-adds" if quantity == "macs" else "parameters"
     rank, even = energy_level(biggest, energy), FAMILIES["lowrank"].break_even(biggest.view, quantity)
-    saves = "below" if rank <= even else "above"
+    saves = "below" if rank < even else "at" if rank == even else "above"
     found.append(
         f"{biggest.view.name} holds {percent(share)} of all {words}; {percent(energy)} of its energy needs rank "
         f"{rank}, {saves} its break-even rank {even}."
@@ -99,7 +99,7 @@ def _gentlest(usable: list[LayerSurvey]) -> str:
             continue
         level = max(1, FAMILIES["lowrank"].full(layer.view) // 2)
         plain, output = curve.error(level, "plain"), curve.error(level, "output")
-        if best is None or plain - output > best[0]:
+        if plain > output and (best is None or plain - output > best[0]):
             best = (plain - output, layer, plain, output, level)
     if best is None:
         return ""

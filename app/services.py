@@ -184,10 +184,12 @@ def dial(_survey: Survey, _plan: Plan, name: str, quantity: str, mode: str, lock
 
 
 def dial_name(survey: Survey, plan: Plan, mode: str, locked: tuple[str, ...]) -> str:
-    """The key of `dial`: the model, its calibration, locked forms, and which extra family a layer shows."""
+    """The key of `dial`: the model as it is read here, its calibration, locked forms, and which extra family a layer
+    shows."""
     extra = tuple((e.layer, e.form.family) for e in plan.layers if e.form.family not in tuning.MODES[mode])
     held = tuple((name, str(plan.form(name))) for name in locked)
-    return key((survey.model, survey.calibration, held, extra))
+    layers = tuple((view.name, view.kind) for view in survey.views)
+    return key((survey.model, survey.arch, layers, survey.calibration, held, extra))
 
 
 def solve(survey: Survey, quantity: str, keep: float, method: str, rules: Rules) -> Allocation:

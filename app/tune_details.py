@@ -1,4 +1,4 @@
-"""The panels under the bars: before and after, the layer in hand, the typed editor."""
+"""The panels under the bars: before and after, the layer in hand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def before_and_after(survey: Survey, plan: Plan, now: state.Selection) -> None:
         if not survey.runnable:
             st.info(f"Accuracy and latency need a network that can be run: {frame.literal(survey.reason)}.")
         elif found is None or not found["stages"]:
-            st.info("Repair steps and latency are not measured for this plan yet: press Measure.")
+            first = "" if plan.layers else "Nothing is compressed yet: drag a bar first. "
+            st.info(f"{first}Repair steps and latency are not measured for this plan: press Measure.")
         else:
             _repair(found, survey, look)
     if survey.runnable and found is not None and found["stages"]:
@@ -72,12 +73,14 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
         st.markdown("**Rank rules** on its singular values", help=help_text("rank"))
         spectrum = layer.spectrum
         if spectrum is not None:
-            even = FAMILIES["lowrank"].break_even(view, quantity)
+            cost = {r: FAMILIES["lowrank"].make(r, view).cost(view).of(quantity) for r in range(1, spectrum.k + 1)}
             marks = [mark for mark in rank_marks(spectrum) if mark.rank >= 1]
             chosen = st.selectbox(
                 "Rule",
                 marks,
-                format_func=lambda mark: f"{mark.label}: rank {mark.rank}{' (costs more)' if mark.rank > even else ''}",
+                format_func=lambda mark: (
+                    f"{mark.label}: rank {mark.rank}{' (costs more)' if cost[mark.rank] > whole else ''}"
+                ),
                 help="Where a rule comes from and what it assumes is on the Spectra page.",
             )
             st.button(
@@ -94,60 +97,6 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
             help="Layers of the same kind, shape and stride.",
             on_click=lambda: state.change_plan(tuning.similar(survey, plan, view.name)),
         )
-
-
-def editor(survey: Survey, plan: Plan, now: state.Selection) -> None:
-    """Ranks typed by hand; the truth stays in the plan, so an edit is applied and the table made anew."""
-    quantity = tuning.counted(survey, now.mode, now.quantity)[0]
-    columns = tuning.table(survey, plan, now.locked, quantity)
-    names = columns["layer"]
-    key = f"editor-{state.revision()}-{hash(plan)}"
-
-    def apply() -> None:
-        state.keep("editor-said", "")
-        edits: dict[int, Json] = state.value(key, {}).get("edited_rows", {})
-        made, locked = state.get().plan or plan, list(state.get().locked)
-        for row, change in edits.items():
-            name = names[int(row)]
-            if survey.layer(name).obstacle:
-                state.keep("editor-said", f"{name} stays dense: {survey.layer(name).obstacle}.")
-                continue
-            if "level" in change:
-                family = made.form(name).family
-                wanted = change["level"]
-                default = tuning.families_of(survey.layer(name), now.mode, made.form(name))
-                family = family if family != "dense" else (default or ["dense"])[0]
-                made = tuning.edited(survey, made, name, family if wanted else "dense", int(wanted or 0), now.mode)
-            if "locked" in change:
-                locked = [n for n in locked if n != name] + ([name] if change["locked"] else [])
-        state.put(locked=tuple(locked))
-        state.bump()
-        state.change_plan(made)
-
-    st.data_editor(
-        columns,
-        key=key,
-        on_change=apply,
-        disabled=[name for name in columns if name not in ("level", "locked")],
-        column_config={
-            "layer": st.column_config.TextColumn(pinned=True),
-            "form": st.column_config.TextColumn(width="medium"),
-            "of": st.column_config.NumberColumn(help="The largest level."),
-            "break-even": st.column_config.NumberColumn(help=help_text("break-even rank")),
-            "why not": st.column_config.TextColumn(width="large", help=help_text("obstacle")),
-            "level": st.column_config.NumberColumn("level", help=help_text("rank"), min_value=1, step=1),
-            f"{tuning.WORDS[quantity]} kept": st.column_config.NumberColumn(format="percent"),
-            "weight error": st.column_config.NumberColumn(format="percent", help=help_text("error")),
-            "output error": st.column_config.NumberColumn(format="percent", help=help_text("output error")),
-        },
-        hide_index=True,
-        width="stretch",
-        placeholder="–",
-        alt=f"The form and level of every layer of {survey.model.name}; level and locked can be edited.",
-    )
-    if state.value("editor-said"):
-        st.info(frame.literal(state.value("editor-said")), icon=":material/info:")
-    st.markdown("Type a level to give a dense layer its first form; clear it to make the layer dense.")
 
 
 def _repair(found: Json, survey: Survey, look: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -56,12 +57,12 @@ def _controls(survey: Survey) -> None:
             icon=":material/push_pin:",
             shortcut="p",
             on_click=lambda: state.put(pinned=None if pinned else now.plan),
-            help="Keep the plan in hand as the reference that every number is compared with.",
+            help="Keep the plan in hand as the reference that costs and energy are compared with.",
         )
         st.button(
             "All dense",
             icon=":material/restart_alt:",
-            on_click=lambda: state.change_plan(Plan(survey.model)),
+            on_click=lambda: state.change_plan(replace(now.plan or Plan(survey.model), layers=())),
             help="Start again from the model as it is; Undo brings the plan back.",
         )
     if now.mode == "sparsity":
@@ -124,7 +125,7 @@ def _heard(survey: Survey, path: Any) -> Any:
 
 
 def _numbers(survey: Survey, plan: Plan, quantity: str) -> None:
-    """Parameters, MACs, energy, accuracy; each against the pinned plan if there is one."""
+    """Parameters, MACs, energy, accuracy; the first three against the pinned plan if there is one."""
     now = state.get()
     cost = tuning.effective_cost(survey, plan, quantity)
     pinned = tuning.effective_cost(survey, now.pinned, quantity) if now.pinned else None
@@ -140,8 +141,18 @@ def _numbers(survey: Survey, plan: Plan, quantity: str) -> None:
         column.metric(
             label, share, against, delta_color="inverse", help=help_text(term), border=framed, height="stretch"
         )
-    energy = frame.percent(tuning.energy_kept(survey, plan))
-    columns[2].metric("Energy kept, predicted", energy, help=help_text("energy"), border=framed, height="stretch")
+    energy, against = tuning.energy_kept(survey, tuning.effective(survey, plan, quantity)), None
+    if now.pinned is not None:
+        former = tuning.energy_kept(survey, tuning.effective(survey, now.pinned, quantity))
+        against = f"{100 * (energy - former):+.1f} points against pinned"
+    columns[2].metric(
+        "Energy kept, predicted",
+        frame.percent(energy),
+        against,
+        help=help_text("energy"),
+        border=framed,
+        height="stretch",
+    )
     with columns[3]:
         _accuracy(survey, plan)
     more = tuning.costs_more(survey, plan, quantity)
@@ -206,7 +217,7 @@ def _measuring(survey: Survey, plan: Plan, now: state.Selection) -> Job | None:
 
 def _details(survey: Survey, now: state.Selection) -> None:
     """Everything that is looked at after the drag: measured numbers, the typed editor, the layer in hand."""
-    from app import tune_details
+    from app import tune_details, tune_table
 
     plan = now.plan or Plan(survey.model)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -215,6 +226,7 @@ def _details(survey: Survey, now: state.Selection) -> None:
             icon=":material/play_arrow:",
             type="primary",
             shortcut="e",
+            disabled=not plan.layers and survey.accuracy is not None,
             help="Applies the plan with its repair, measures accuracy after every step, and times it against dense.",
         ):
             try:
@@ -238,7 +250,7 @@ def _details(survey: Survey, now: state.Selection) -> None:
     if view == "Layer in hand":
         tune_details.layer_in_hand(survey, plan, now)
     elif view == "Edit as a table":
-        tune_details.editor(survey, plan, now)
+        tune_table.editor(survey, plan, now)
     else:
         tune_details.before_and_after(survey, plan, now)
 
@@ -265,7 +277,7 @@ def _solver(survey: Survey) -> None:
         families=tuning.MODES[now.mode],
     )
     made = services.solve(survey, quantity, keep / 100, method, rules)
-    state.change_plan(made.plan)
+    state.change_plan(replace(made.plan, repair=plan.repair))
     if made.outcome != "OK":
         state.notice(made.remedy)
     state.put(dial=keep / 100)

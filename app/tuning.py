@@ -173,11 +173,16 @@ def costs_more(survey: Survey, plan: Plan, quantity: str) -> list[str]:
     return found
 
 
-def effective_cost(survey: Survey, plan: Plan, quantity: str) -> Cost:
-    """Cost of the plan with every layer that would cost more than dense counted as dense, as the bars show it."""
+def effective(survey: Survey, plan: Plan, quantity: str) -> Plan:
+    """The plan with every layer that would cost more than dense left dense, as the bars show it."""
     for name in costs_more(survey, plan, quantity):
         plan = plan.with_form(name, Dense())
-    return plan_cost(plan, survey.views, survey.rest)
+    return plan
+
+
+def effective_cost(survey: Survey, plan: Plan, quantity: str) -> Cost:
+    """What `effective` costs."""
+    return plan_cost(effective(survey, plan, quantity), survey.views, survey.rest)
 
 
 def table(survey: Survey, plan: Plan, locked: Sequence[str], quantity: str) -> dict[str, list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, plain
 
 pytestmark = pytest.mark.browser
 
@@ -156,12 +157,42 @@ def test_ranks_can_be_typed_and_cleared(visit: Visit) -> None:
     here.until(lambda: "dense" in here.line(), here.line())
 
 
+def test_one_can_go_on_typing_while_earlier_ranks_are_measured(visit: Visit) -> None:
+    here = visit("tune?model=digits-vit")
+    here.page.get_by_text("Edit as a table", exact=True).click()
+    here.rest()
+    type_level(here, 2, "20")
+    here.page.keyboard.type("11", delay=60)  # Enter went on to the next row
+    here.until(lambda: "%" in here.metric("Accuracy"), "the accuracy was not measured")
+    here.rest()
+    here.page.keyboard.press("Enter")
+    here.page.wait_for_timeout(200)
+    here.page.keyboard.type("12", delay=60)
+    here.page.keyboard.press("Enter")
+    here.until(lambda: "rank 12 of 64" in here.line(), here.line())
+    assert [int(rank) for rank in re.findall(r"rank=(\d+)", copied(here))] == [20, 11, 12]
+    assert here.errors == []
+
+
+def copied(here: Visitor) -> str:
+    """The plan as the dialog Share and export shows it."""
+    here.button("Share and export").click()
+    dialog = here.page.get_by_role("dialog")
+    dialog.get_by_role("tab", name="Code").click()
+    here.rest()
+    text = plain(dialog.locator("code").last.inner_text())
+    here.close()
+    return text
+
+
 def type_level(here: Visitor, row: int, level: str) -> None:
     """Write into the level of a row of the editor; "" clears it."""
     table = here.page.locator("[data-testid=stDataFrame]").last
     table.scroll_into_view_if_needed()
     here.rest(400)
     box = table.bounding_box()
+    here.page.mouse.move(box["x"] + 60, box["y"] + 35 * 1.2)  # the grid looks at where it lies when the mouse comes in
+    here.page.wait_for_timeout(100)
     here.page.mouse.click(box["x"] + 40, box["y"] + 35 * 1.5)
     here.page.wait_for_timeout(300)
     for key in ["ArrowDown"] * row + ["ArrowRight"] * 3 + (["Enter"] if level else ["Delete"]):

@@ -68,7 +68,7 @@ def _plan_file(now: state.Selection, survey: Survey, plan: Plan) -> None:
     with st.container(horizontal=True):
         st.download_button(
             "Save the plan as JSON",
-            plan.to_json() + "\n",
+            lambda: plan.to_json() + "\n",
             f"{name}-plan.json",
             "application/json",
             key="save-plan",

@@ -29,12 +29,20 @@ class Socket:
 
 
 def family(pid: int) -> list[int]:
-    """A process and everything it started."""
+    """A process and everything it started that still runs."""
     found = [pid]
     for one in found:
         for task in Path(f"/proc/{one}/task").glob("*/children"):
-            found += [int(word) for word in task.read_text().split()]
+            found += [int(word) for word in task.read_text().split() if not _ended(word)]
     return found
+
+
+def _ended(pid: str) -> bool:
+    """Whether only an entry in the table of processes is left, until whoever started it asks how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def sockets(pids: list[int]) -> list[Socket]:

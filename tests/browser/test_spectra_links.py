@@ -57,7 +57,7 @@ def test_a_click_on_a_line_ticks_its_row(visit: Visit) -> None:
     here.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     here.until(lambda: here.asks("layers") != "", "a click on a line did nothing")
     name = here.asks("layers")
-    assert here.asks("layer") == name
+    here.until(lambda: here.asks("layer") == name, "the layer in hand is another one")
     here.until(lambda: name in ends(here), "the line has no name")
 
 

@@ -11,7 +11,7 @@ from app import services, sources, state
 from app.worker import Job
 from core.compression.survey import Survey
 from core.errors import InputError
-from core.provenance import Measurement, Provenance
+from core.provenance import Measurement, measurement_of
 
 _STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 4.25rem; padding-bottom: 2rem; }
@@ -129,15 +129,9 @@ def watch(job: Job, label: str) -> None:
     panel()
 
 
-def measurement(content: dict[str, Any]) -> Measurement:
-    """A measurement as a job returned it."""
-    made = content["provenance"]
-    return Measurement(**{**content, "provenance": Provenance(**{**made, "versions": tuple(made["versions"])})})
-
-
 def conditions(content: dict[str, Any]) -> str:
     """The conditions of a measurement in one line."""
-    m = measurement(content)
+    m = measurement_of(content)
     made = m.provenance
     return (
         f"{m.what}; n = {m.n:,}, seed {m.seed}; {made.conditions}; {made.device}, {made.threads} threads; "

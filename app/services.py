@@ -11,8 +11,9 @@ import math
 import secrets
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -32,6 +33,11 @@ EXPORTS_KEPT = 20
 AWAY = 5.0
 """Seconds without a look at a job after which a tab no longer counts as waiting for it."""
 
+if TYPE_CHECKING:
+    from core.jobs.records import Point, Run
+    from core.jobs.store import Store
+    from core.jobs.sweeps import SweepSpec
+
 Json = dict[str, Any]
 
 
@@ -39,6 +45,15 @@ Json = dict[str, Any]
 def pool() -> Pool:
     """The worker pool, one for all sessions."""
     return Pool()
+
+
+@st.cache_resource
+def store() -> Store:
+    """The database of runs, one for all sessions. StoreError, one sentence, if it cannot be opened; then it is tried
+    again at the next call."""
+    from core.jobs.store import Store
+
+    return Store.open()
 
 
 @st.cache_resource
@@ -195,3 +210,36 @@ def dial_name(survey: Survey, plan: Plan, mode: str, locked: tuple[str, ...]) ->
 def solve(survey: Survey, quantity: str, keep: float, method: str, rules: Rules) -> Allocation:
     """The plan an allocator chooses for a kept fraction."""
     return allocate(survey, Budget.keep(survey, keep, quantity), method, rules)
+
+
+def start(spec: SweepSpec) -> Run:
+    """A sweep in the database and a process of its own that drives it; one that is there already goes on where it was.
+    InputError, one sentence, for one that cannot be run."""
+    from core.jobs import launch, sweeps
+
+    run = store().add_run(sweeps.sweep_run(spec))
+    if run.over or run.interrupted:
+        store().queue(run.id)
+    launch.launch(run.id)
+    return run
+
+
+def resume(id: str, failed: bool = False) -> None:
+    """Goes on with an interrupted, cancelled or failed run; failed points are tried again if so asked."""
+    from core.jobs import launch
+
+    if failed:
+        store().retry_failed(id)
+    store().queue(id)
+    launch.launch(id)
+
+
+def runs(digest: str = "", data: str = "") -> list[Run]:
+    """Runs in the database, newest first; of a model by its digest, on a data source as jobs know it."""
+    found = store().runs()
+    return [run for run in found if (not digest or run.digest == digest) and (not data or run.spec.get("data") == data)]
+
+
+def run_points(ids: Sequence[str]) -> list[Point]:
+    """The points of these runs, in their order."""
+    return [point for id in ids for point in store().points(id)]

@@ -11,6 +11,7 @@ from app.glossary import help_text
 from core.catalogue import rank_marks
 from core.compression.plans import Plan
 from core.compression.survey import Survey
+from core.errors import InputError
 from core.networks.forms import FAMILIES, Dense
 
 Json = dict[str, Any]
@@ -69,6 +70,8 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
             error_curves_table(layer),
             f"{survey.model.name}-{view.name}-errors",
         )
+        if survey.runnable and survey.input_shape:
+            staircase(survey, now, "lowrank" if isinstance(form, Dense) else form.family)
     with right:
         st.markdown("**Rank rules** on its singular values", help=help_text("rank"))
         spectrum = layer.spectrum
@@ -97,6 +100,47 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
             help="Layers of the same kind, shape and stride.",
             on_click=lambda: state.change_plan(tuning.similar(survey, plan, view.name)),
         )
+
+
+def staircase(survey: Survey, now: state.Selection, family: str) -> None:
+    """Measured time of the layer in hand against its rank, made by a button."""
+    from app.figures.staircase import staircase_alt, staircase_figure, staircase_table
+
+    if not FAMILIES[family].unfolding:
+        return
+    name, job = frame.literal(now.primary), services.job(state.job("layer-time"))
+    asked = (now.model, now.arch, now.primary, family)
+    if job is not None and state.value("layer-time-of") == asked:
+        if job.state == "done":
+            made = job.result
+            times = [tuple(row) for row in made["times"]]
+            args = (made["at"], times, tuple(made["dense"]))
+            marks = (made["measured"], made["counted"])
+            st.markdown(f"**{name}**: time against rank, measured on this machine", help=help_text("latency"))
+            widgets.figure(
+                staircase_figure(*args, made["noise"], *marks, look=widgets.look()),
+                staircase_alt(*marks),
+                staircase_table(*args),
+                f"{survey.model.name}-{now.primary}-time",
+            )
+            where = made["provenance"]
+            st.caption(
+                f"{made['repeats']} passes of {made['batch']} sample; {where['conditions']}; {where['device']}, one "
+                f"thread; {', '.join(where['versions'])}; {where['date']}. Shaded: how far dense is from itself."
+            )
+            return
+        if not job.over:
+            frame.follow(job, "Timing", lambda _: None)
+            return
+        if job.state == "failed":
+            st.error(frame.literal(job.error), icon=":material/error:")
+    if st.button("Time this layer against its rank", icon=":material/timer:", key="time-layer"):
+        state.keep("layer-time-of", asked)
+        try:
+            state.job("layer-time", services.submit("time_layer", now.model, layer=now.primary, family=family).id)
+        except InputError as error:
+            state.notice(str(error))
+        st.rerun()
 
 
 def _repair(found: Json, survey: Survey, look: Any) -> None:

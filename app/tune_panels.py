@@ -16,6 +16,7 @@ from core.compression.allocate import Rules
 from core.compression.plans import Plan
 from core.compression.survey import Survey
 from core.errors import InputError
+from core.provenance import measurement_of
 
 AT_ONCE = 2_000_000
 """Dense MACs up to which a plan is measured without being asked (chosen: about a second with its repair)."""
@@ -174,7 +175,7 @@ def _accuracy(survey: Survey, plan: Plan) -> None:
         return
     if not plan.layers:
         found = None if survey.accuracy else services.evaluation(now.model, plan, now.data)
-        words = frame.accuracy_words(frame.measurement(found["dense"]) if found else survey.accuracy)
+        words = frame.accuracy_words(measurement_of(found["dense"]) if found else survey.accuracy)
         st.metric("Accuracy, dense", *words, delta_color="off", border=framed, height="stretch")
         return
     found = services.evaluation(now.model, plan, now.data)
@@ -182,7 +183,7 @@ def _accuracy(survey: Survey, plan: Plan) -> None:
     if found is None and job is not None and not job.over:
         frame.watch(job, "Accuracy")
         return
-    text, conditions = frame.accuracy_words(frame.measurement(found["compressed"]) if found else None)
+    text, conditions = frame.accuracy_words(measurement_of(found["compressed"]) if found else None)
     st.metric(
         "Accuracy, measured" if found else "Accuracy",
         text,

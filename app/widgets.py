@@ -32,17 +32,22 @@ def look() -> Theme:
 
 def figure(
     fig: go.Figure, alt: str, table: Table, name: str, *,
-    key: str = "", on_select: Callable[[], None] | None = None, config: Mapping[str, Any] | None = None,
+    key: str = "", on_select: Callable[[], None] | None = None, many: bool = False,
+    config: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Places a figure, and under it "Show as table" with the same numbers and their CSV.
 
     alt     one sentence that says what the figure shows.       table   columns by name, equally long.
     name    of the files it can be saved to; one figure a page has it. key  of the widget, `name` if not given.
-    on_select   called after a click on a marker: `state.value(key)` holds the points.
+    on_select   called after a click on a marker: `state.value(key)` holds the points. many  also after a lasso or box.
     config  of the table's columns (`st.column_config`).
     """
     key, file = key or f"figure-{name}", file_name(name)
-    clicks: dict[str, Any] = {"on_select": on_select, "selection_mode": "points"} if on_select else {}
+    clicks: dict[str, Any] = {
+        "on_select": on_select,
+        "selection_mode": ("points", "lasso", "box") if many else "points",
+    }
+    clicks = clicks if on_select else {}
     st.plotly_chart(fig, theme=None, config=toolbar(file), alt=alt, key=key, **clicks)
     twin = st.expander("Show as table", key=f"{key}-twin", icon=":material/table:", on_change="rerun")
     if twin.open:

@@ -4,38 +4,24 @@ sentence on bad input."""
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from core import journeys
+from core import cli_runs, journeys
 from core.compression.allocate import METHODS, Budget, Rules, allocate
 from core.compression.plans import STEPS, Plan, Repair, plan_cost
+from core.console import ArchOption, JsonOption, Model, err, one_of, out, print_json, progress_bar, write_text
 from core.errors import InputError, RankscopeError
 from core.networks.arch import IMAGENET_MEAN, IMAGENET_STD, Inputs
 from core.networks.costs import QUANTITIES
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Rankscope without a browser.")
-WIDE = 160
-"""Columns of a table that does not go to a terminal."""
-
-Plain = partial(Console, markup=False, emoji=False, highlight=False)  # names of layers are shown as they are
-out, err = Plain(width=None if sys.stdout.isatty() else WIDE), Plain(stderr=True)
-
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="a demo's name, or a path to a checkpoint")]
-ArchOption = Annotated[
-    str, typer.Option("--arch", help="the network to build, instead of recognising it: resnet20, mlp:64-32-10")
-]
+cli_runs.register(app)
 CodeOption = Annotated[str, typer.Option("--model", help="your own network, file.py:function; this runs that file")]
 InputOption = Annotated[
     str,
@@ -43,7 +29,6 @@ InputOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="of the draw of examples")]
 DataOption = Annotated[str, typer.Option("--data", help="digits, or a path to data")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output")]
 
 
 @app.command()
@@ -56,10 +41,10 @@ def spectra(
 ) -> None:
     """Every layer: shape, cost, spectrum, diagnostics, and whether it can be compressed."""
     opened = journeys.open_network(model, arch, code, _inputs(takes))
-    with _progress() as progress:
+    with progress_bar() as progress:
         survey = journeys.survey_of(opened, progress)
     if as_json:
-        return _print_json(journeys.summary(survey))
+        return print_json(journeys.summary(survey))
     table = Table("layer", "kind", "shape", "params", "MACs", "stable rank", "entropy rank", "alpha", "compressible")
     for layer in survey.layers:
         view, d = layer.view, layer.diagnostics
@@ -96,7 +81,7 @@ def rules(
         raise InputError(f"The weight of {layer!r} holds NaN or infinite values, so it has no rank; choose another.")
     marks = rank_marks(found)
     if as_json:
-        return _print_json({"layer": layer, "m": found.m, "n": found.n, "rules": [asdict(mark) for mark in marks]})
+        return print_json({"layer": layer, "m": found.m, "n": found.n, "rules": [asdict(mark) for mark in marks]})
     table = Table("rule", "rank", f"of {found.k}", "source")
     for mark in marks:
         table.add_row(mark.label, str(mark.rank), f"{mark.rank / found.k:.0%}", mark.source)
@@ -127,15 +112,15 @@ def plan(
     opened = journeys.open_network(model, arch, code, _inputs(takes))
     if not 0.0 <= keep <= 1.0:
         raise InputError(f"--keep takes a fraction between 0 and 1, not {keep}.")
-    _one_of("--quantity", quantity, QUANTITIES)
-    _one_of("--method", method, METHODS)
+    one_of("--quantity", quantity, QUANTITIES)
+    one_of("--method", method, METHODS)
     chosen = tuple(filter(None, families.split(","))) or Rules().families
     for family in chosen:
-        _one_of("--families", family, tuple(FAMILIES))
+        one_of("--families", family, tuple(FAMILIES))
     wanted = () if steps in ("", "none") else tuple(steps.split(","))
     for step in wanted:
-        _one_of("--repair", step, STEPS)
-    with _progress() as progress:
+        one_of("--repair", step, STEPS)
+    with progress_bar() as progress:
         if data:
             from core.training.data import open_data
 
@@ -148,7 +133,7 @@ def plan(
     budget = Budget.keep(survey, keep, quantity)
     made = allocate(survey, budget, method, Rules(multiple=multiple, families=chosen), repair)
     if out_file is not None:
-        _write(out_file, made.plan.to_json() + "\n")
+        write_text(out_file, made.plan.to_json() + "\n")
     kept = {q: made.cost.of(q) / max(survey.dense.of(q), 1) for q in QUANTITIES}
     content = {
         "outcome": made.outcome,
@@ -161,7 +146,7 @@ def plan(
         "plan": json.loads(made.plan.to_json()),
     }
     if as_json:
-        return _print_json(content)
+        return print_json(content)
     table = Table("layer", "form")
     for entry in made.plan.layers:
         table.add_row(entry.layer, str(entry.form))
@@ -189,7 +174,7 @@ def evaluate(
 
     opened = journeys.open_network(model, arch, code, _inputs(takes))
     plan_made = _read_plan(plan_file) if plan_file else None
-    with _progress() as progress:
+    with progress_bar() as progress:
         found = journeys.evaluate(opened, open_data(data), plan_made, limit, seed, stages, timed, progress)
     content = journeys.as_dict(found)
     if plan_made is not None:
@@ -197,7 +182,7 @@ def evaluate(
         cost = plan_cost(plan_made, survey.views, survey.rest)
         content["kept"] = {q: cost.of(q) / max(survey.dense.of(q), 1) for q in QUANTITIES}
     if as_json:
-        return _print_json(content)
+        return print_json(content)
     table = Table("measured", "accuracy", "± (binomial)", "n", "seed")
     rows = [("dense", found.dense), *((f"after {n}", m) for n, m in found.stages)]
     rows += [("plan", found.compressed)] if found.compressed else []
@@ -228,12 +213,12 @@ def export(
     from core.training.data import open_data
 
     opened = journeys.open_network(model, arch, code, _inputs(takes))
-    with _progress() as progress:
+    with progress_bar() as progress:
         check = journeys.export(
             opened, _read_plan(plan_file), open_data(data) if data else None, folder, limit, progress
         )
     if as_json:
-        return _print_json(asdict(check))
+        return print_json(asdict(check))
     out.print(f"{folder.name}: read back, largest difference {check.max_difference:.3g}")
 
 
@@ -248,15 +233,15 @@ def train_demo(
     from core.training.demos import RECIPES
     from core.training.demos import train_demo as train
 
-    _one_of("NAME", name, (*RECIPES, "all"))
+    one_of("NAME", name, (*RECIPES, "all"))
     made = []
     for one in RECIPES if name == "all" else (name,):
-        with _progress() as progress:
+        with progress_bar() as progress:
             made.append(train(one, folder or FOLDER, progress))
             if folder is None or folder.resolve() == FOLDER:
                 journeys.store_demo_survey(one, progress)
     if as_json:
-        return _print_json([asdict(info) for info in made])
+        return print_json([asdict(info) for info in made])
     for info in made:
         out.print(f"{info.name}: {info.accuracy:.1%} of {info.n} test images, {info.nbytes:,} bytes")
 
@@ -288,40 +273,11 @@ def main() -> None:
     sys.exit(2)
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error while the work lasts; none where that is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(_finite(content), indent=2, allow_nan=False))
-
-
-def _finite(content: Any) -> Any:
-    """The same with None for numbers that are NaN or infinite, which JSON does not have."""
-    if isinstance(content, dict):
-        return {name: _finite(value) for name, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
 def _read_plan(path: Path) -> Plan:
     try:
         return Plan.from_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path.name} cannot be read as a plan; make one with the plan command.") from None
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path.name} cannot be written ({error.strerror}); choose another --out.") from None
 
 
 def _inputs(text: str) -> Inputs | None:
@@ -334,8 +290,3 @@ def _inputs(text: str) -> Inputs | None:
         raise InputError(f"--input takes sizes such as 3x32x32 or 3x32x32/imagenet, not {text!r}.")
     zero, one = (0.0,) * shape[0], (1.0,) * shape[0]
     return Inputs(shape, IMAGENET_MEAN, IMAGENET_STD) if norm else Inputs(shape, zero, one)
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"{option} takes one of {', '.join(allowed)}, not {value!r}.")

@@ -1,10 +1,14 @@
 """Every error the core raises on purpose.
 
     RankscopeError
+    ├── Cancelled             work that was asked to stop has stopped
     └── InputError            something the user gave cannot be used; the message is one sentence with the next step
         ├── CheckpointError   a file that should hold weights
         ├── DataError         a data set, or data that do not fit the model
-        └── PlanError         a plan, or a plan for another model
+        ├── PlanError         a plan, or a plan for another model
+        ├── StoreError        the database of runs and results
+        └── EngineError       no engine can be started or reached, or none that can do what is asked
+            └── EngineLost    an engine that was at work has gone
 
 What a programmer gets wrong (a negative rank, a matrix that is not two-dimensional) raises ValueError with the value.
 """
@@ -14,6 +18,10 @@ from __future__ import annotations
 
 class RankscopeError(Exception):
     """Root of the tree."""
+
+
+class Cancelled(RankscopeError):
+    """Work that was asked to stop has stopped."""
 
 
 class InputError(RankscopeError):
@@ -30,3 +38,15 @@ class DataError(InputError):
 
 class PlanError(InputError):
     """A plan cannot be read, or belongs to another model."""
+
+
+class StoreError(InputError):
+    """The database of runs and results cannot be opened, or refused a write."""
+
+
+class EngineError(InputError):
+    """No engine can be started or reached, or none that can do what is asked."""
+
+
+class EngineLost(EngineError):
+    """An engine that was at work has gone; what it has not answered can be asked again."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from core.networks.checkpoints import Opened
     from core.training.data import Data
     from core.training.evaluate import Latency
+    from core.training.layer_latency import LayerLatency
 
 Progress = Callable[[str, int, int], None]
 
@@ -180,15 +181,18 @@ def evaluate(
     stages: bool = False,
     timed: bool = False,
     progress: Progress | None = None,
+    dense: Measurement | None = None,
 ) -> Evaluation:
-    """Accuracy on the test split of `data` (all of it, or a seeded sample of `limit`), dense and under the plan."""
+    """Accuracy on the test split of `data` (all of it, or a seeded sample of `limit`), dense and under the plan.
+
+    dense  that of the dense network where it was measured on the same examples before."""
     from core.training.evaluate import accuracy, latency
 
     model = scored(opened)
     x, y = data.split("test", limit, seed)
     x = prepared(opened, data, x)
     words = f"{len(x):,} test examples of {data.ref.name}"
-    dense = accuracy(model, x, y, seed, words, progress)
+    dense = dense or accuracy(model, x, y, seed, words, progress)
     if plan is None:
         return Evaluation(dense, None, (), (), None)
     new, gains, made = compressed_network(opened, plan, survey_of(opened, progress), data, progress, stages)
@@ -196,6 +200,26 @@ def evaluate(
     measured = accuracy(new, x, y, seed, words, progress)
     times = latency(model, new, x[:1], progress=progress) if timed else None
     return Evaluation(dense, measured, gains, after, times)
+
+
+def time_layer(
+    opened: Opened, layer: str, family: str = "lowrank", count: int = 12, progress: Progress | None = None
+) -> LayerLatency:
+    """Time of one layer of the network against the level of a family, on a sample of zeros. InputError if the network
+    cannot be run or has no such layer in that family."""
+    import torch
+
+    from core.networks.forms import FAMILIES
+    from core.training.layer_latency import layer_latency
+
+    model, survey = runnable(opened), survey_of(opened)
+    known = {view.name: view for view in survey.views}
+    if layer not in known or family not in FAMILIES or FAMILIES[family].obstacle(known[layer]):
+        raise InputError(f"{opened.ref.name} has no layer {layer!r} that can take this form; choose another.")
+    view = known[layer]
+    full = FAMILIES[family].full(view)
+    levels = sorted({max(1, round(full ** (i / (count - 1)))) for i in range(count)})
+    return layer_latency(model, view, family, levels, torch.zeros(1, *survey.input_shape), progress=progress)
 
 
 def export(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 from core import __version__
 
@@ -40,6 +44,12 @@ class Measurement:
     provenance: Provenance
 
 
+def measurement_of(content: dict[str, Any]) -> Measurement:
+    """The measurement that `dataclasses.asdict` or JSON made plain values of."""
+    made = content["provenance"]
+    return Measurement(**{**content, "provenance": Provenance(**{**made, "versions": tuple(made["versions"])})})
+
+
 def here(conditions: str = "", device: str = "cpu", threads: int = 0) -> Provenance:
     """The conditions of this process, now. Versions come from package metadata, so nothing is imported."""
     versions = [f"rankscope {__version__}", f"python {platform.python_version()}"]
@@ -56,3 +66,29 @@ def line() -> str:
     """One line that every export carries: when, and with which versions."""
     made = here()
     return f"{made.date}, {', '.join(made.versions)}"
+
+
+@cache
+def revision() -> str:
+    """The git commit this code is at, 12 or more hexadecimal digits, with "+changes" after it where a tracked file
+    differs; "" outside a checkout of its own or without git. Asked once a process."""
+    return _revision_of(Path(__file__).resolve().parents[1])
+
+
+def _revision_of(root: Path) -> str:
+    if not (root / ".git").exists():  # a checkout around it, of a project that has it installed, is not ours
+        return ""
+    asked = ("git", "-C", str(root), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes")
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        told = subprocess.run(
+            asked,
+            env={**own, "GIT_OPTIONAL_LOCKS": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""
+    return told.stdout.strip() if told.returncode == 0 else ""

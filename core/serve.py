@@ -1,6 +1,6 @@
 """The app's worker process: one JSON request a line on standard input, JSON lines as answers on standard output.
 
-    request   {"id": "...", "do": "survey" | "calibrate" | "evaluate" | "export" | "stop", ...arguments}
+    request   {"id": "...", "do": a task of `core.jobs.tasks` | "stop", ...arguments}
     answers   {"id", "progress": [what, done, of]}  any number of times, at most ten a second
               {"id", "result": ...}  or  {"id", "error": "one sentence"}  exactly once
 
@@ -16,13 +16,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from core import journeys
-from core.compression.plans import Plan
 from core.errors import RankscopeError
+from core.jobs.tasks import TASKS, perform, sentence_of
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +48,7 @@ def _request(line: str) -> dict[str, Any] | None:
         content = json.loads(line)
     except (ValueError, RecursionError):
         content = None
-    if isinstance(content, dict) and "id" in content and content.get("do") in (*_JOBS, "stop"):
+    if isinstance(content, dict) and "id" in content and content.get("do") in (*TASKS, "stop"):
         return content
     log.warning("not a request: %.100r", line)
     return None
@@ -67,66 +64,11 @@ def _answer(request: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> 
             send({"id": request["id"], "progress": [what, done, of]})
 
     try:
-        send({"id": request["id"], "result": _JOBS[request["do"]](request, progress)})
-    except RankscopeError as error:
-        send({"id": request["id"], "error": str(error)})
-    except MemoryError:
-        sentence = "This needs more memory than is allowed; use a smaller model or fewer data."
-        send({"id": request["id"], "error": sentence})
+        send({"id": request["id"], "result": perform(request, progress)})
     except Exception as error:  # the app shows one sentence; the log has the rest
-        log.exception("job %s failed", request["id"])
-        send({"id": request["id"], "error": f"This failed inside Rankscope ({type(error).__name__}); see the log."})
-
-
-def _survey(request: dict[str, Any], progress: journeys.Progress) -> Any:
-    opened = journeys.open_network(request["model"], request.get("arch", ""))
-    return {"survey": journeys.survey_of(opened, progress).to_json()}
-
-
-def _calibrate(request: dict[str, Any], progress: journeys.Progress) -> Any:
-    from core.training.data import open_data
-
-    opened = journeys.open_network(request["model"], request.get("arch", ""))
-    data = open_data(request["data"])
-    survey = journeys.calibrated_survey(opened, data, request.get("samples", 1000), request.get("seed", 0), progress)
-    return {"survey": survey.to_json()}
-
-
-def _evaluate(request: dict[str, Any], progress: journeys.Progress) -> Any:
-    from core.training.data import open_data
-
-    opened = journeys.open_network(request["model"], request.get("arch", ""))
-    plan = Plan.from_json(request["plan"]) if request.get("plan") else None
-    found = journeys.evaluate(
-        opened,
-        open_data(request["data"]),
-        plan,
-        request.get("limit"),
-        request.get("seed", 0),
-        request.get("stages", False),
-        request.get("timed", False),
-        progress,
-    )
-    return journeys.as_dict(found)
-
-
-def _export(request: dict[str, Any], progress: journeys.Progress) -> Any:
-    from core.training.data import open_data
-
-    opened = journeys.open_network(request["model"], request.get("arch", ""))
-    data = open_data(request["data"]) if request.get("data") else None
-    check = journeys.export(
-        opened, Plan.from_json(request["plan"]), data, Path(request["out"]), request.get("limit"), progress
-    )
-    return asdict(check)
-
-
-_JOBS: dict[str, Callable[[dict[str, Any], journeys.Progress], Any]] = {
-    "survey": _survey,
-    "calibrate": _calibrate,
-    "evaluate": _evaluate,
-    "export": _export,
-}
+        if not isinstance(error, RankscopeError | MemoryError):
+            log.exception("job %s failed", request["id"])
+        send({"id": request["id"], "error": sentence_of(error)})
 
 
 def _send(out: Any, message: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ from core.networks.forms import FAMILIES, Dense, Form
 from core.networks.inspection import layer_order
 from core.networks.modules import magnitude_mask, matrix, row_mask, two_of_four_mask
 from core.networks.views import LayerView
-from core.numerics.regression import Target, fit_factors, fit_masked, taps, target
+from core.numerics.regression import Fitter, Target, fit_masked, taps, target
 
 Factors = tuple[Tensor, Tensor]
 
@@ -95,13 +96,22 @@ def repair(
 def fitted(form: Form, layer: nn.Module, view: LayerView, goal: Target) -> Factors:
     """What `form.build` needs to reproduce `goal` as well as the form allows: A (rows, r) and B (r, columns) of its
     unfolding, or for a mask its new values (m, n) twice."""
-    family = FAMILIES[form.family]
+    return next(fitted_each([form], layer, view, goal))
+
+
+def fitted_each(forms: Sequence[Form], layer: nn.Module, view: LayerView, goal: Target) -> Iterator[Factors]:
+    """`fitted` of each of several forms of one family; what does not depend on the level is made once."""
+    family = FAMILIES[forms[0].family]
     if family.unfolding:
         P = taps(view.channels_in, view.kernel, family.unfolding) if view.kernel else torch.arange(view.n)[None]
-        A, B = fit_factors(goal, P, form.level)
-        return _stacked(A, family.unfolding, view), B
-    values = fit_masked(goal, mask_of(form, layer, view))
-    return values, values
+        fitter = Fitter(goal, P)
+    for form in forms:
+        if family.unfolding:
+            A, B = fitter.fit(form.level)
+            yield _stacked(A, family.unfolding, view), B
+        else:
+            values = fit_masked(goal, mask_of(form, layer, view))
+            yield values, values
 
 
 def mask_of(form: Form, layer: nn.Module, view: LayerView) -> Tensor:

@@ -63,6 +63,10 @@ class Plan:
         kept = tuple(entry for entry in self.layers if entry.layer != layer)
         return replace(self, layers=kept if isinstance(form, Dense) else (*kept, LayerPlan(layer, form)))
 
+    def form_json(self, layer: str) -> dict[str, Any]:
+        """The form of a layer as the plan's JSON holds it."""
+        return _form_to_dict(self.form(layer))
+
     def to_json(self) -> str:
         """Indented JSON that `from_json` reads back to an equal plan."""
         return json.dumps(

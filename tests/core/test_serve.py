@@ -17,6 +17,7 @@ from core.compression.allocate import Budget, allocate
 from core.compression.plans import Repair
 from core.compression.survey import Survey
 from core.errors import DataError
+from core.jobs.tasks import TASKS
 from core.journeys import demo_survey
 from tests.bad_files import assert_one_sentence
 
@@ -108,7 +109,7 @@ def test_what_a_programmer_got_wrong_is_one_sentence_too(error: Exception, monke
     def fails(request: dict[str, Any], progress: object) -> None:
         raise error
 
-    monkeypatch.setitem(serve._JOBS, "survey", fails)
+    monkeypatch.setitem(TASKS, "survey", fails)
     (answer,) = final({"id": "x", "do": "survey"})
     assert_one_sentence(answer["error"], Path("/nowhere"))
     assert "secret" not in answer["error"]
@@ -148,7 +149,7 @@ def test_progress_is_sent_but_not_too_often(monkeypatch: pytest.MonkeyPatch) -> 
             clock[0] += 0.03
         return "done"
 
-    monkeypatch.setitem(serve._JOBS, "survey", works)
+    monkeypatch.setitem(TASKS, "survey", works)
     made = answers({"id": "x", "do": "survey"})
     assert made[-1] == {"id": "x", "result": "done"}
     told = [answer["progress"] for answer in made[:-1]]
@@ -173,7 +174,7 @@ def test_what_is_printed_by_others_does_not_mix_with_answers(
         print("hello")
         return 1
 
-    monkeypatch.setitem(serve._JOBS, "survey", chatty)
+    monkeypatch.setitem(TASKS, "survey", chatty)
     assert final({"id": "x", "do": "survey"}) == [{"id": "x", "result": 1}]
     assert "hello" in capsys.readouterr().err
 
@@ -182,5 +183,5 @@ def test_errors_carry_no_type_names(monkeypatch: pytest.MonkeyPatch, inside: Non
     def fails(request: dict[str, Any], progress: object) -> None:
         raise DataError("The data are empty; choose others.")
 
-    monkeypatch.setitem(serve._JOBS, "survey", fails)
+    monkeypatch.setitem(TASKS, "survey", fails)
     assert final({"id": "x", "do": "survey"}) == [{"id": "x", "error": "The data are empty; choose others."}]

@@ -36,6 +36,8 @@ RECORDS = [
     "core.compression.survey",
     "core.catalogue",
     "core.journeys",
+    "core.jobs.records",
+    "core.jobs.store",
     "core.training.data",
 ]
 

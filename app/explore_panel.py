@@ -1,0 +1,105 @@
+"""What a sweep is to try: budgets, forms, methods, repairs, seeds; and the button that starts it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import frame, services, sources, state, tuning
+from app.glossary import help_text
+from core.catalogue import ALLOCATORS
+from core.compression.plans import Plan
+from core.compression.survey import Survey
+from core.errors import InputError
+from core.jobs.sweeps import FAMILY_SETS, KEEPS, REPAIRS, SweepSpec
+
+FORMS = {
+    "factored": "best low-rank form per layer",
+    "lowrank": "k × k, then 1 × 1",
+    "spatial": "k × 1, then 1 × k",
+    "masks": "largest weights",
+    "2:4": "2:4 sparsity",
+    "rows": "whole rows or filters",
+}
+REPAIR_WORDS = {"none": "none (plain truncation)", "whitened": "whitened fits", "full": "every step that helps"}
+FEW = 2000
+"""Test examples asked for at first where the network is not a small demo."""
+
+STEPS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+
+
+def explore(survey: Survey, known: bool) -> None:
+    """The form, open where nothing is known yet."""
+    now = state.get()
+    fits = now.data != "digits" or services.fits_digits(survey)
+    if not fits:
+        shape = " × ".join(map(str, survey.input_shape))
+        st.info(f"Inputs of this model are {shape}, which the digits do not fit: choose data under Open model.")
+        return
+    with st.expander("Explore", expanded=not known, icon=":material/explore:"), st.form("explore", border=False):
+        keeps = st.pills(
+            "Budgets: what to keep",
+            STEPS,
+            selection_mode="multi",
+            default=KEEPS,
+            format_func=lambda keep: f"{100 * keep:.0f} %",
+            help=help_text("kept fraction"),
+        )
+        left, right = st.columns(2)
+        words = {q: w for q, w in tuning.WORDS.items() if survey.dense.of(q)}
+        quantity = left.selectbox("Counted in", list(words), format_func=words.__getitem__, help=help_text("MACs"))
+        labels = {row.name: row.label for row in ALLOCATORS}
+        methods = left.multiselect(
+            "Methods", list(labels), ["greedy"], format_func=labels.__getitem__, help=help_text("budget")
+        )
+        forms = left.multiselect(
+            "Forms", list(FAMILY_SETS), ["factored"], format_func=FORMS.__getitem__, help=help_text("form")
+        )
+        repairs = right.multiselect(
+            "Repair", list(REPAIRS), ["full"], format_func=REPAIR_WORDS.__getitem__, help=help_text("repair")
+        )
+        seeds = right.number_input("Seeds", 1, 10, 1, help="Each draws other calibration examples.")
+        small = now.data == "digits"
+        limit = right.number_input(
+            "Test examples (0: all)", 0, 1_000_000, 0 if small else FEW, 500, help="Fewer are quicker and less sure."
+        )
+        timed = right.toggle("Measure latency too", value=True, help=help_text("latency"))
+        if now.locked:
+            st.markdown(f"Layers locked in Tune keep their form: {frame.literal(', '.join(now.locked))}.")
+        if st.form_submit_button("Explore", type="primary", icon=":material/play_arrow:"):
+            _start(survey, quantity, keeps, methods, forms, repairs, int(seeds), int(limit), timed)
+
+
+def _start(
+    survey: Survey,
+    quantity: str,
+    keeps: list[float],
+    methods: list[str],
+    forms: list[str],
+    repairs: list[str],
+    seeds: int,
+    limit: int,
+    timed: bool,
+) -> None:
+    now = state.get()
+    plan = now.plan or Plan(survey.model)
+    spec = SweepSpec(
+        model=sources.path_of(now.model),
+        name=survey.model.name,
+        digest=survey.model.digest,
+        arch=now.arch,
+        data=sources.path_of(now.data),
+        quantity=quantity,
+        keeps=tuple(sorted(keeps)),
+        methods=tuple(methods),
+        families=tuple(forms),
+        repairs=tuple(repairs),
+        seeds=tuple(range(seeds)),
+        limit=limit or None,
+        timed=timed,
+        pins={name: plan.form_json(name) for name in now.locked},
+    )
+    try:
+        services.start(spec)
+    except InputError as error:
+        state.notice(str(error))
+    st.rerun()

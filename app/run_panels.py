@@ -1,0 +1,116 @@
+"""Runs as panels and as a table: how far each is, and buttons to cancel, go on, try again and forget."""
+
+from __future__ import annotations
+
+import io
+
+import streamlit as st
+
+from app import frame, services, state, tradeoffs, widgets
+from core.errors import InputError
+from core.jobs.records import Run
+
+POLL = 1.0
+
+
+def progress(run: Run) -> None:
+    """One run under way: what it does, how far it is, what is left, and Cancel; or that it was interrupted."""
+    points = services.run_points([run.id])
+    with st.container(border=True):
+        left, right = st.columns([5, 1], vertical_alignment="center")
+        share = (run.done + run.failed) / run.total if run.total else 0.0
+        words = f"{frame.literal(run.title)}: {tradeoffs.state_of(run)}"
+        counted = tradeoffs.progress_of(run, points)
+        stage = f" · {frame.literal(run.stage)}" if run.stage and run.total else ""
+        left.progress(share, f"{words} · {counted}{stage}")
+        if run.interrupted:
+            right.button("Go on", key=f"resume-{run.id}", on_click=_do, args=("resume", run.id), width="stretch")
+        elif run.state != "cancelling":
+            right.button("Cancel", key=f"stop-{run.id}", on_click=_do, args=("cancel", run.id), width="stretch")
+
+
+def page() -> None:
+    """The table of all runs, and the ones ticked in detail."""
+    try:
+        runs = services.runs()
+    except InputError as error:
+        st.error(frame.literal(str(error)), icon=":material/error:")
+        return
+    going = any(not run.over and not run.interrupted for run in runs)
+    st.fragment(_list, run_every=POLL if going else None)(going)
+
+
+def _list(going: bool) -> None:
+    runs = services.runs()
+    if going and not any(not run.over and not run.interrupted for run in runs):
+        st.rerun()
+    if not runs:
+        st.info("No run yet. Trade-offs starts one: choose budgets there and press Explore.", icon=":material/list:")
+        st.page_link("app/pages/tradeoffs.py", label="Open Trade-offs", icon=":material/scatter_plot:")
+        return
+    for run in runs:
+        if not run.over:
+            progress(run)
+    table = tradeoffs.runs_table(runs)
+    found = st.dataframe(
+        table,
+        key="runs-table",
+        hide_index=True,
+        placeholder="–",
+        on_select="rerun",
+        selection_mode="multi-row",
+        column_config={"id": st.column_config.TextColumn(help="Names the run on the command line.")},
+        alt="All runs, newest first: tick some to see them in detail.",
+    )
+    chosen = [runs[i] for i in found["selection"]["rows"] if i < len(runs)]
+    if not chosen:
+        st.markdown("Tick a row to see a run, several to compare them.")
+    for run in chosen:
+        _detail(run)
+
+
+def _detail(run: Run) -> None:
+    with st.container(border=True):
+        st.markdown(f"**{frame.literal(run.model)}** · {frame.literal(run.title)} · {tradeoffs.state_of(run)}")
+        if run.error:
+            st.error(frame.literal(run.error), icon=":material/error:")
+        points = services.run_points([run.id])
+        errors = {point.error for point in points if point.error}
+        for error in sorted(errors)[:3]:
+            st.warning(frame.literal(error), icon=":material/warning:")
+        table = tradeoffs.points_table(points)
+        if points:
+            widgets.numbers(table, f"run-{run.id}", key=f"points-{run.id}", alt=f"Points of {run.title}.")
+        with st.container(horizontal=True):
+            if run.over and run.state != "done":
+                st.button("Go on", key=f"go-{run.id}", on_click=_do, args=("resume", run.id))
+            if run.failed:
+                st.button("Try failed points again", key=f"retry-{run.id}", on_click=_do, args=("retry", run.id))
+            if run.over:
+                st.button("Forget this run", key=f"forget-{run.id}", on_click=_do, args=("delete", run.id))
+            st.download_button(
+                "Save measurements as Parquet",
+                lambda: _parquet(run.id),
+                f"rankscope-{run.id}.parquet",
+                key=f"parquet-{run.id}",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+
+
+def _parquet(id: str) -> bytes:
+    out = io.BytesIO()
+    services.store().frame([id]).to_parquet(out)
+    return out.getvalue()
+
+
+def _do(what: str, id: str) -> None:
+    try:
+        if what == "cancel":
+            services.store().cancel(id)
+        elif what == "delete":
+            services.store().delete(id)
+        else:
+            services.resume(id, failed=what == "retry")
+    except InputError as error:
+        state.notice(str(error))

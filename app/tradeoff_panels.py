@@ -1,0 +1,217 @@
+"""The parts of the Trade-offs page: what to explore, runs under way, the plot with its readouts, the point in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from app import explore_panel, frame, run_panels, services, sources, state, tradeoffs, widgets
+from app.glossary import help_text
+from core.compression.survey import Survey
+from core.compression.tradeoff import TradeoffPoint
+from core.errors import InputError
+from core.jobs.records import Run
+
+FIGURE, CHOSEN = "tradeoff-figure", "tradeoff-chosen"
+POLL = 2.0
+"""Seconds between looks at runs under way: each look draws the plot again."""
+
+WORDS = explore_panel.FORMS | explore_panel.REPAIR_WORDS
+BY = {"families": "Forms", "method": "Method", "repair": "Repair", "seed": "Seed"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the database holds of this model on this data."""
+
+    runs: list[Run]
+    points: list[TradeoffPoint]
+
+
+def page(survey: Survey) -> None:
+    """Everything below the heading."""
+    if not survey.runnable:
+        st.info(
+            f"A trade-off needs measured accuracy, and this model cannot be run: {frame.literal(survey.reason)}. "
+            "Spectra and Tune show what its weights alone tell."
+        )
+        return
+    try:
+        known = _known(survey)
+    except InputError as error:
+        st.error(frame.literal(str(error)), icon=":material/error:")
+        return
+    explore_panel.explore(survey, bool(known.points))
+    going = any(not run.over and not run.interrupted for run in known.runs)
+    st.fragment(_results, run_every=POLL if going else None)(survey, going)
+    if known.points:
+        _all(survey)
+
+
+def _known(survey: Survey) -> _Known:
+    from core.jobs.sweeps import KIND, tradeoff_points
+
+    now = state.get()
+    runs = [run for run in services.runs(survey.model.digest, sources.path_of(now.data)) if run.kind == KIND]
+    points = tradeoff_points(services.run_points([run.id for run in runs]))
+    return _Known(runs, list({point.key: point for point in points}.values()))
+
+
+def _results(survey: Survey, going: bool) -> None:
+    """Runs under way, the plot and the point in hand; drawn again while a run goes on, and once when it ends."""
+    known = _known(survey)
+    if going and not any(not run.over and not run.interrupted for run in known.runs):
+        st.rerun()
+    for run in known.runs:
+        if not run.over:
+            run_panels.progress(run)
+        elif run.state == "failed" and run == known.runs[0]:
+            st.error(frame.literal(run.error) or "No point of the last run could be measured.", icon=":material/error:")
+    if not known.points:
+        st.info(
+            "No configuration of this model is measured on this data yet. Choose budgets above and press Explore: "
+            "every plan is measured once and kept, whether or not this page stays open.",
+            icon=":material/explore:",
+        )
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        axis = widgets.choice("Against", tradeoffs.AXES, "tradeoff-axis", term="MACs")
+        by = widgets.choice("Colour", BY, "tradeoff-by")
+        lost = st.number_input(
+            "Points of accuracy I may lose", 0.0, 50.0, 1.0, 0.5, key="tradeoff-lost", help=help_text("accuracy")
+        )
+    words, key = tradeoffs.readout(known.points, axis, lost / 100, survey.dense)
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    left.markdown(words)
+    if key:
+        right.button("Take it in hand", on_click=lambda: state.keep(CHOSEN, [key]), width="stretch")
+    _plot(survey, known.points, axis, by)
+    slow = tradeoffs.slower_words(known.points)
+    if slow:
+        st.warning(slow, icon=":material/timer:")
+    _in_hand(survey, known.points, axis)
+
+
+def _plot(survey: Survey, points: Sequence[TradeoffPoint], axis: str, by: str) -> None:
+    from app.figures.predicted import tradeoff_table
+    from app.figures.tradeoff import tradeoff_alt, tradeoff_figure
+
+    pinned = state.get().pinned
+    ringed = next((p.key for p in points if pinned and tradeoffs.plan_of(p, survey) == pinned), "")
+    widgets.figure(
+        tradeoff_figure(
+            points,
+            axis,
+            survey.dense,
+            by=by,
+            words=WORDS,
+            pinned=ringed,
+            chosen=state.value(CHOSEN) or (),
+            look=widgets.look(),
+        ),
+        tradeoff_alt(points, axis, survey.dense),
+        tradeoff_table(points, survey.dense),
+        f"{survey.model.name}-tradeoff",
+        key=FIGURE,
+        on_select=_clicked,
+        many=True,
+    )
+    waiting = sum(1 for point in points if point.accuracy is None)
+    timed = sum(1 for point in points if point.latency is not None)
+    said = [f"{len(points) - waiting} measured"]
+    said += [f"{waiting} not measured"] if waiting else []
+    said += [f"{timed} timed"] if axis == "latency" else []
+    st.caption(
+        f"{', '.join(said)}. Bars: one standard error. Click a point to take it in hand, or draw around several to "
+        "compare them."
+    )
+
+
+def _clicked() -> None:
+    """Points clicked or circled are in hand; an empty click changes nothing."""
+    found = (state.value(FIGURE) or {}).get("selection", {}).get("points", [])
+    keys = [point["customdata"] for point in found if point.get("customdata")]
+    keys = [one[0] if isinstance(one, list) else one for one in keys]
+    if keys:
+        state.keep(CHOSEN, list(dict.fromkeys(keys))[:8])
+
+
+def _in_hand(survey: Survey, points: Sequence[TradeoffPoint], axis: str) -> None:
+    """One point with its numbers and the way to Tune, or several against one another, layer by layer."""
+    by_key = {point.key: point for point in points}
+    chosen = [by_key[key] for key in state.value(CHOSEN) or () if key in by_key]
+    if not chosen:
+        return
+    with st.container(border=True):
+        for point in chosen[:1] if len(chosen) == 1 else ():
+            _one(survey, point)
+        if len(chosen) > 1:
+            _several(survey, chosen, axis)
+        st.button("Put down", key="tradeoff-none", on_click=lambda: state.keep(CHOSEN, []))
+
+
+def _one(survey: Survey, point: TradeoffPoint) -> None:
+    plan = tradeoffs.plan_of(point, survey)
+    st.markdown(f"**{frame.literal(point.label)}**, seed {point.seed}")
+    if plan is not None:
+        st.markdown(frame.literal(tradeoffs.forms_in_words(plan, survey)) + ".")
+    a, b, c, d = st.columns(4)
+    a.metric("Parameters kept", frame.percent(point.cost.params / survey.dense.params), border=True, height="stretch")
+    macs = frame.percent(point.cost.macs / survey.dense.macs) if survey.dense.macs else "unknown"
+    b.metric("MACs kept", macs, border=True, height="stretch")
+    c.metric("Accuracy, measured", *frame.accuracy_words(point.accuracy), delta_color="off", border=True)
+    if point.latency is None or point.against is None:
+        d.metric("Latency", "not measured", border=True, height="stretch")
+    else:
+        against = f"dense {point.against.value:.3g} ms, noise ± {point.against.spread:.2g} ms"
+        d.metric("Latency, measured", f"{point.latency.value:.3g} ms", against, delta_color="off", border=True)
+    if plan is not None and st.button("Load into Tune", type="primary", icon=":material/tune:", key="load-plan"):
+        state.change_plan(plan)
+        st.switch_page("app/pages/tune.py")
+
+
+def _several(survey: Survey, chosen: Sequence[TradeoffPoint], axis: str) -> None:
+    from app.figures.compared import compared_alt, compared_figure, compared_table
+
+    quantity = axis if axis != "latency" else "macs"
+    plans = [(point, plan) for point in chosen if (plan := tradeoffs.plan_of(point, survey)) is not None]
+    layers, rows = tradeoffs.kept_by_layer(survey, [plan for _, plan in plans], quantity)
+    kept = {f"{i + 1}: {point.label}": row for i, ((point, _), row) in enumerate(zip(plans, rows, strict=True))}
+    st.markdown(f"**{len(plans)} plans, layer by layer**")
+    widgets.figure(
+        compared_figure(layers, kept, tradeoffs.AXES[quantity], look=widgets.look()),
+        compared_alt(layers, kept),
+        compared_table(layers, kept),
+        f"{survey.model.name}-compared",
+    )
+
+
+@st.fragment
+def _all(survey: Survey) -> None:
+    """Every configuration: over all its numbers, as predicted, and as a file. A fragment of its own, because its plot
+    is slow to draw."""
+    view = st.segmented_control(
+        "All configurations",
+        ("Closed", "Parallel coordinates", "Predicted"),
+        default="Closed",
+        required=True,
+        key="tradeoff-all",
+    )
+    if view == "Closed":
+        return
+    points, look = _known(survey).points, widgets.look()
+    if view == "Predicted":
+        from app.figures.predicted import predicted_figure
+
+        figure: Any = predicted_figure(points, "macs" if survey.dense.macs else "params", survey.dense, look=look)
+        alt = "What the allocators predicted for every configuration; nothing in this figure is measured."
+    else:
+        from app.figures.parallel import parallel_alt, parallel_figure
+
+        figure, alt = parallel_figure(points, survey.dense, look=look), parallel_alt(points)
+    from app.figures.predicted import tradeoff_table
+
+    widgets.figure(figure, alt, tradeoff_table(points, survey.dense), f"{survey.model.name}-{view.split()[0].lower()}")

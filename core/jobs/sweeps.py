@@ -1,0 +1,235 @@
+"""A sweep: every allocator, family of forms, budget, repair and seed asked for, each plan measured once.
+
+`sweep_run` names the run, `prepare` allocates its plans and adds their points, `tradeoff_points` reads them back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from core.compression.allocate import FACTORED, METHODS, Budget, Rules, allocate
+from core.compression.plans import STEPS, Plan, Repair
+from core.compression.survey import Survey
+from core.compression.tradeoff import TradeoffPoint
+from core.errors import InputError
+from core.jobs.records import Point, Run
+from core.keys import key
+from core.networks.costs import QUANTITIES, Cost
+from core.provenance import Measurement, measurement_of
+
+if TYPE_CHECKING:
+    from core.jobs.store import Store
+
+Json = dict[str, Any]
+Progress = Callable[[str, int, int], None]
+
+KIND = "sweep"
+
+FAMILY_SETS: dict[str, tuple[str, ...]] = {
+    "factored": FACTORED,
+    "lowrank": ("lowrank", "lowrank_in"),
+    "spatial": ("spatial",),
+    "masks": ("sparse",),
+    "2:4": ("sparse24",),
+    "rows": ("filters",),
+}
+"""Sets of forms a sweep can try, by the name that points carry."""
+
+REPAIRS: dict[str, tuple[str, ...]] = {"none": (), "whitened": ("whitened",), "full": STEPS}
+"""Repairs a sweep can try."""
+
+KEEPS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
+MOST = 1000
+"""Points of one sweep at most (chosen: an evening of a small machine)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSpec:
+    """What to try. model, arch, data  sources as `core.journeys` opens them; name and digest of the model's weights.
+
+    quantity  a budget is in. keeps  fractions of it in (0, 1]. methods  of `METHODS`. families  of `FAMILY_SETS`.
+    repairs   of `REPAIRS`. seeds  each draws other calibration and, under a limit, test examples.
+    limit     test examples, None for all. samples  calibration examples. timed  measures latency too.
+    pins      layer -> JSON of its form as a plan holds it. floors  layer -> least share of its cost.
+    """
+
+    model: str
+    name: str
+    digest: str
+    data: str
+    arch: str = ""
+    quantity: str = "macs"
+    keeps: tuple[float, ...] = KEEPS
+    methods: tuple[str, ...] = ("greedy",)
+    families: tuple[str, ...] = ("factored",)
+    repairs: tuple[str, ...] = ("full",)
+    seeds: tuple[int, ...] = (0,)
+    limit: int | None = None
+    samples: int = 1000
+    timed: bool = False
+    pins: Json = field(default_factory=dict)
+    floors: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def most(self) -> int:
+        """Points it can have."""
+        sides = (self.keeps, self.methods, self.families, self.repairs, self.seeds)
+        made = 1
+        for side in sides:
+            made *= len(side)
+        return made
+
+
+def checked(spec: SweepSpec) -> SweepSpec:
+    """The specification. InputError, one sentence, for one that cannot be run."""
+    if not all((spec.keeps, spec.methods, spec.families, spec.repairs, spec.seeds)):
+        raise InputError(
+            "A sweep needs a budget, a method, a family of forms, a repair and a seed; choose one of each."
+        )
+    bad = [keep for keep in spec.keeps if not 0.0 < keep <= 1.0]
+    if bad:
+        raise InputError(f"A budget keeps a fraction in (0, 1] of the network, not {bad[0]}; change it.")
+    for names, known, what in (
+        (spec.methods, METHODS, "method"),
+        (spec.families, FAMILY_SETS, "family"),
+        (spec.repairs, REPAIRS, "repair"),
+        ((spec.quantity,), QUANTITIES, "quantity"),
+    ):
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise InputError(f"There is no {what} {unknown[0]!r}; choose from {', '.join(known)}.")
+    if spec.most > MOST:
+        raise InputError(f"This sweep has {spec.most:,} points, more than {MOST:,}; leave some choices out.")
+    return spec
+
+
+def sweep_run(spec: SweepSpec) -> Run:
+    """A run of this sweep without its points; an equal specification gives the same id."""
+    content = json.loads(json.dumps(asdict(checked(spec))))
+    budgets = f"{len(spec.keeps)} budget{'' if len(spec.keeps) == 1 else 's'} in {spec.quantity}"
+    title = f"{', '.join(spec.families)} by {', '.join(spec.methods)}, {budgets}"
+    return Run.new(KIND, title, spec.name, spec.digest, content)
+
+
+def spec_of(run: Run) -> SweepSpec:
+    """The specification a run was made from. InputError if it is of another version."""
+    try:
+        sides = {name: tuple(run.spec[name]) for name in ("keeps", "methods", "families", "repairs", "seeds")}
+        return SweepSpec(**{**run.spec, **sides})
+    except (TypeError, KeyError):
+        raise InputError("This sweep was made by another version of Rankscope; start it again.") from None
+
+
+def prepare(run: Run, store: Store, progress: Progress | None = None) -> None:
+    """Calibrates the network and adds the points of the sweep; those that are there already stay as they are."""
+    from core import journeys
+    from core.training.data import open_data
+
+    spec = spec_of(run)
+    opened = journeys.open_network(spec.model, spec.arch)
+    if opened.ref.digest != spec.digest:
+        raise InputError(f"The weights of {spec.name} have changed since this sweep was started; start another one.")
+    data = open_data(spec.data)
+    journeys.scored(opened)
+    survey = journeys.calibrated_survey(opened, data, spec.samples, spec.seeds[0], progress)
+    store.add_points(run.id, tuple(points_of(spec, survey)))
+
+
+def points_of(spec: SweepSpec, survey: Survey) -> Iterator[tuple[str, Json]]:
+    """(key, request) of every plan; a plan that two budgets or methods share is one point, under the first of them.
+
+    A budget the network fits into as it is, and one below its floor, give no point of their own."""
+    pins = {layer: Plan.from_json(_plan_json(survey, layer, form)).form(layer) for layer, form in spec.pins.items()}
+    seen = set()
+    for families in spec.families:
+        rules = Rules(pins=pins, floors=spec.floors, families=FAMILY_SETS[families])
+        for method in spec.methods:
+            for keep in sorted(spec.keeps):
+                made = allocate(survey, Budget.keep(survey, keep, spec.quantity), method, rules)
+                if made.outcome != "OK" or not made.plan.layers:
+                    continue
+                for repair in spec.repairs:
+                    for seed in spec.seeds:
+                        plan = replace(made.plan, repair=Repair(REPAIRS[repair], spec.samples, seed))
+                        name = key([plan.to_json(), spec.limit, spec.timed, seed])[:16]
+                        if name in seen:
+                            continue
+                        seen.add(name)
+                        about = {
+                            "label": f"{keep:.0%} of {spec.quantity}, {families}, {method}, repair {repair}",
+                            "method": method,
+                            "families": families,
+                            "repair": repair,
+                            "keep": keep,
+                            "seed": seed,
+                            "predicted": made.error,
+                            "objective": made.objective,
+                            "cost": asdict(made.cost),
+                        }
+                        yield name, {**_request(spec, plan, seed), "about": about}
+
+
+def tradeoff_points(points: Sequence[Point]) -> list[TradeoffPoint]:
+    """What a store holds of a sweep's points, measured or not, in their order."""
+    return [_point(point) for point in points if point.request.get("about")]
+
+
+def measured(result: Json) -> dict[str, Measurement]:
+    """The measurements in the result of one point: accuracy, accuracy_dense, and where it was timed latency_ms and
+    latency_dense_ms (medians; spread: the A/A noise in ms)."""
+    made = {"accuracy_dense": measurement_of(result["dense"])}
+    if result["compressed"]:
+        made["accuracy"] = measurement_of(result["compressed"])
+    times = result["latency"]
+    if times:
+        noise = times["noise"] * times["dense"][2]
+        for name, quartiles in (("latency_ms", times["compressed"]), ("latency_dense_ms", times["dense"])):
+            what = "milliseconds of one sample, median; spread: A/A noise"
+            content = {"what": what, "value": quartiles[2], "spread": noise, "n": times["repeats"], "seed": 0}
+            made[name] = measurement_of({**content, "provenance": times["provenance"]})
+    return made
+
+
+def _request(spec: SweepSpec, plan: Plan, seed: int) -> Json:
+    return {
+        "do": "evaluate",
+        "model": spec.model,
+        "arch": spec.arch,
+        "data": spec.data,
+        "plan": plan.to_json(),
+        "limit": spec.limit,
+        "seed": seed,
+        "stages": False,
+        "timed": spec.timed,
+    }
+
+
+def _point(point: Point) -> TradeoffPoint:
+    about = point.request["about"]
+    found = measured(point.result) if point.result else {}
+    return TradeoffPoint(
+        key=point.key,
+        label=about["label"],
+        plan=point.request["plan"],
+        method=about["method"],
+        families=about["families"],
+        repair=about["repair"],
+        keep=about["keep"],
+        seed=about["seed"],
+        cost=Cost(**about["cost"]),
+        predicted=about["predicted"],
+        objective=about["objective"],
+        accuracy=found.get("accuracy"),
+        dense=found.get("accuracy_dense"),
+        latency=found.get("latency_ms"),
+        against=found.get("latency_dense_ms"),
+    )
+
+
+def _plan_json(survey: Survey, layer: str, form: Json) -> str:
+    """A plan of one layer around a form as JSON holds it."""
+    content = json.loads(Plan(survey.model).to_json())
+    return json.dumps({**content, "layers": [{**form, "layer": layer}]})

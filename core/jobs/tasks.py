@@ -1,0 +1,167 @@
+"""The one table of what a worker can do: a request, plain JSON values with the task's name under "do", to plain values.
+
+The app's worker process (`core.serve`) and the engine's workers both call `perform`, so the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core import journeys
+from core.compression.plans import Plan
+from core.errors import Cancelled, InputError, RankscopeError
+from core.networks.demo_files import demo_names, demo_path
+from core.networks.tensor_files import INDEX_NAME
+
+if TYPE_CHECKING:
+    from core.networks.checkpoints import Opened
+    from core.provenance import Measurement
+    from core.training.data import Data
+
+Progress = journeys.Progress
+Request = dict[str, Any]
+Task = Callable[[Request, Progress], Any]
+
+KEPT = 2
+"""Opened models, and opened data, that a worker process keeps: a sweep asks for the same pair again and again."""
+
+KEPT_BYTES = 2**29
+"""A model of more bytes on disk is opened anew each time, so that two of them never fill the memory (chosen)."""
+
+
+def perform(request: Request, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> Any:
+    """Does what `request["do"]` names and returns its result, plain values.
+
+    cancelled is asked before the work and at every step it reports. Raises Cancelled once that says so, InputError for
+    a task this version does not know, and whatever the task raises.
+    """
+
+    def step(what: str, done: int, of: int) -> None:
+        if cancelled is not None and cancelled():
+            raise Cancelled("This was cancelled.")
+        if progress is not None:
+            progress(what, done, of)
+
+    task = TASKS.get(request.get("do", ""))
+    if task is None:
+        raise InputError(
+            f"This version of Rankscope has no task {request.get('do')!r}; use the same version on all machines."
+        )
+    if cancelled is not None and cancelled():
+        raise Cancelled("This was cancelled.")
+    return task(request, step)
+
+
+def sentence_of(error: Exception) -> str:
+    """What to tell a person of an error in `perform`: one sentence."""
+    if isinstance(error, RankscopeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "This needs more memory than is allowed; use a smaller model or fewer data."
+    return f"This failed inside Rankscope ({type(error).__name__}); see the log."
+
+
+def opened_model(request: Request) -> Opened:
+    """The network that the request names under "model" and "arch"; the same again while its file stays as it is."""
+    source, arch = request["model"], request.get("arch", "")
+    demo = source in demo_names()
+    stamp, nbytes = _stamp(demo_path(source) if demo else Path(source))
+    name = (source, arch, stamp) if stamp and nbytes <= KEPT_BYTES else None
+    found: Opened = _kept(_models, name, lambda: journeys.open_network(source, arch))
+    return found
+
+
+def opened_data(request: Request) -> Data:
+    """The data that the request names under "data"; the same again while their files stay as they are."""
+    from core.training.data import open_data
+
+    source = request["data"]
+    stamp, _ = ("digits", 0) if source == "digits" else _stamp(Path(source))
+    found: Data = _kept(_data, (source, stamp) if stamp else None, lambda: open_data(source))
+    return found
+
+
+def _survey(request: Request, progress: Progress) -> Any:
+    return {"survey": journeys.survey_of(opened_model(request), progress).to_json()}
+
+
+def _calibrate(request: Request, progress: Progress) -> Any:
+    opened, data = opened_model(request), opened_data(request)
+    survey = journeys.calibrated_survey(opened, data, request.get("samples", 1000), request.get("seed", 0), progress)
+    return {"survey": survey.to_json()}
+
+
+def _evaluate(request: Request, progress: Progress) -> Any:
+    opened, data = opened_model(request), opened_data(request)
+    plan = Plan.from_json(request["plan"]) if request.get("plan") else None
+    limit, seed = request.get("limit"), request.get("seed", 0)
+    same = (opened.ref.digest, opened.arch, data.ref.digest, limit, seed)
+    stages, timed = request.get("stages", False), request.get("timed", False)
+    found = journeys.evaluate(opened, data, plan, limit, seed, stages, timed, progress, _dense.get(same))
+    _dense[same] = found.dense
+    return journeys.as_dict(found)
+
+
+def _time_layer(request: Request, progress: Progress) -> Any:
+    found = journeys.time_layer(opened_model(request), request["layer"], request["family"], progress=progress)
+    return {**asdict(found), "noise": found.noise, "measured": found.measured}
+
+
+def _export(request: Request, progress: Progress) -> Any:
+    opened = opened_model(request)
+    data = opened_data(request) if request.get("data") else None
+    plan, folder = Plan.from_json(request["plan"]), Path(request["out"])
+    return asdict(journeys.export(opened, plan, data, folder, request.get("limit"), progress))
+
+
+TASKS: dict[str, Task] = {
+    "survey": _survey,
+    "calibrate": _calibrate,
+    "evaluate": _evaluate,
+    "time_layer": _time_layer,
+    "export": _export,
+}
+
+_dense: dict[Hashable, Measurement] = {}
+"""Accuracy of dense networks that this process has measured, by network, data, limit and seed: a sweep's points share
+it."""
+
+_models: OrderedDict[Hashable, Any] = OrderedDict()
+_data: OrderedDict[Hashable, Any] = OrderedDict()
+
+
+def _kept(shelf: OrderedDict[Hashable, Any], name: Hashable, make: Callable[[], Any]) -> Any:
+    """What the shelf has under that name, else made; None for a name is never kept. Room is made before making."""
+    if name is None:
+        return make()
+    if name not in shelf:
+        while len(shelf) >= KEPT:
+            shelf.popitem(last=False)
+        shelf[name] = make()
+    shelf.move_to_end(name)
+    return shelf[name]
+
+
+def _stamp(path: Path) -> tuple[Hashable, int]:
+    """What changes when the file or folder there does, and its bytes; (None, 0) if it cannot be looked at."""
+    try:
+        whole = path.parent if path.name == INDEX_NAME else path
+        files = tuple(sorted(_files(str(whole))))
+    except OSError:
+        return None, 0
+    return (str(path.resolve()), files), sum(size for _, size, *_ in files)
+
+
+def _files(path: str) -> Iterator[tuple[str, int, int, int]]:
+    """(path, bytes, time of change of content, of inode) of a file, or of every file in a folder."""
+    if os.path.isdir(path):
+        for entry in os.scandir(path):
+            yield from _files(entry.path)
+    else:
+        found = os.stat(path)
+        yield path, found.st_size, found.st_mtime_ns, found.st_ctime_ns

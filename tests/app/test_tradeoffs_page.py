@@ -1,0 +1,248 @@
+"""The Trade-offs and Runs pages without a browser, on a database of their own that the tests fill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import services, tradeoff_panels
+from core import journeys
+from core.compression.plans import Plan
+from core.compression.survey import Survey
+from core.jobs import launch
+from core.jobs.store import Store
+from core.jobs.sweeps import SweepSpec, points_of, spec_of, sweep_run
+from core.networks.forms import LowRank
+from core.provenance import here
+from tests.app import pages
+from tests.surveys import REF, linear_layer
+from tests.surveys import survey as made_of
+
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="module")
+def mlp() -> Survey:
+    return journeys.demo_survey("digits-mlp")
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs whose driver would have been started."""
+    ids: list[str] = []
+    monkeypatch.setattr(launch, "launch", ids.append)
+    return ids
+
+
+@pytest.fixture
+def store(bench: Any) -> Iterator[Store]:
+    """The database of the pages, in a folder of this test."""
+    services.store.clear()
+    made = services.store()
+    yield made
+    made.close()
+    services.store.clear()
+
+
+@pytest.fixture
+def open_page(monkeypatch: pytest.MonkeyPatch, store: Store, launched: list[str]) -> Open:
+    """open_page(name, survey, plan, **query) -> the page on that survey."""
+    return partial(pages.opened, monkeypatch)
+
+
+def spec(survey: Survey) -> SweepSpec:
+    return SweepSpec("digits-mlp", "digits-mlp", survey.model.digest, "digits", keeps=(0.2, 0.4, 0.6), timed=True)
+
+
+def result(value: float, ms: float = 1.0) -> dict[str, Any]:
+    """What an evaluation would have answered."""
+    where = json.loads(json.dumps(here_dict()))
+    measured = {"what": "accuracy", "spread": 0.01, "n": 500, "seed": 0, "provenance": where}
+    quartiles = [ms, ms, ms, ms]
+    times = {"dense": [2.0] * 4, "compressed": quartiles, "again": [2.0] * 4, "batch": 1, "repeats": 60}
+    return {
+        "dense": {**measured, "value": 0.9},
+        "compressed": {**measured, "value": value},
+        "latency": {**times, "provenance": where, "noise": 0.02, "ratio": ms / 2, "verdict": "faster"},
+    }
+
+
+def here_dict() -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(here("a test"))
+
+
+def filled(store: Store, survey: Survey, values: tuple[float | None, ...] = (0.7, 0.85, 0.895)) -> str:
+    """A sweep of three points of which some are measured."""
+    run = store.add_run(sweep_run(spec(survey)), tuple(points_of(spec(survey), survey)))
+    for point, value in zip(store.points(run.id), values, strict=True):
+        if value is not None:
+            store.put_result(run.id, point.key, result(value), {}, 3.0, "w")
+    if None not in values:
+        store.set_state(run.id, "done")
+    return run.id
+
+
+def figures(page: AppTest) -> dict[str, Any]:
+    return {chart.proto.id.rpartition("-")[2]: json.loads(chart.proto.spec) for chart in page.get("plotly_chart")}
+
+
+def keys_drawn(page: AppTest) -> list[str]:
+    (figure,) = [json.loads(c.proto.spec) for c in page.get("plotly_chart") if "tradeoff-figure" in c.proto.id]
+    return [key for trace in figure["data"] if trace.get("customdata") for key in trace["customdata"]]
+
+
+def test_an_empty_page_says_what_to_do_and_offers_a_sweep(open_page: Open, mlp: Survey) -> None:
+    page = open_page("tradeoffs", mlp)
+    assert "No configuration of this model is measured" in page.info[0].value and not page.get("plotly_chart")
+    assert page.expander[0].label == "Explore" and page.expander[0].proto.expanded
+
+
+def test_explore_starts_one_run_with_what_was_chosen(
+    open_page: Open, mlp: Survey, store: Store, launched: list[str]
+) -> None:
+    plan = Plan(mlp.model).with_form(mlp.views[0].name, LowRank(9))
+    page = open_page("tradeoffs", mlp, plan, lock=mlp.views[0].name)
+    pages.press(page, "Explore")
+    (run,) = store.runs()
+    asked = spec_of(run)
+    assert launched == [run.id] and run.state == "queued"
+    assert (asked.model, asked.data, asked.digest) == ("digits-mlp", "digits", mlp.model.digest)
+    assert asked.methods == ("greedy",) and asked.families == ("factored",) and asked.timed and asked.limit is None
+    assert asked.pins == {mlp.views[0].name: {"family": "lowrank", "rank": 9}}
+    assert any("waiting to start" in bar.proto.text for bar in page.get("progress"))
+    pages.press(page, "Explore")
+    assert len(store.runs()) == 1, "the same sweep is the same run"
+
+
+def test_a_sweep_of_nothing_is_one_sentence(open_page: Open, mlp: Survey, store: Store) -> None:
+    page = open_page("tradeoffs", mlp)
+    next(box for box in page.multiselect if box.label == "Forms").set_value([])
+    pages.press(page, "Explore")
+    assert "needs a budget, a method, a family" in page.warning[0].value.replace("\\", "") and store.runs() == []
+
+
+def test_points_are_drawn_as_they_come_and_the_rest_is_counted(open_page: Open, mlp: Survey, store: Store) -> None:
+    id = filled(store, mlp, (0.7, None, None))
+    store.claim(id, "driver")
+    page = open_page("tradeoffs", mlp)
+    assert len(keys_drawn(page)) == 1
+    assert "1 measured, 2 not measured" in page.caption[0].value
+    (bar,) = page.get("progress")
+    assert "1 of 3 points, about 3 s left" in bar.proto.text and bar.proto.value == 33
+    for point in store.points(id, "waiting"):
+        store.put_result(id, point.key, result(0.8), {}, 3.0, "w")
+    pages.run(page)
+    assert len(keys_drawn(page)) == 3
+
+
+def test_the_readout_is_the_smallest_point_within_the_loss(open_page: Open, mlp: Survey, store: Store) -> None:
+    filled(store, mlp)
+    page = open_page("tradeoffs", mlp)
+    assert "Smallest with at most 1 point lost" in pages.words(page)
+    page.number_input(key="tradeoff-lost").set_value(0.0)
+    pages.run(page)
+    assert "No measured point has at most 0 points lost" in pages.words(page)
+
+
+def test_a_point_in_hand_shows_its_numbers_and_loads_into_tune(open_page: Open, mlp: Survey, store: Store) -> None:
+    id = filled(store, mlp)
+    before = Plan(mlp.model).with_form(mlp.views[1].name, LowRank(3))
+    page = open_page("tradeoffs", mlp, before)
+    pages.press(page, "Take it in hand")
+    wanted = Plan.from_json(store.points(id)[2].request["plan"])
+    shown = pages.metrics(page)
+    assert shown["Accuracy, measured"] == ("89.5\u00a0%", "± 1.0\u00a0%, n = 500")
+    assert shown["Latency, measured"][0] == "1 ms" and shown["Latency, measured"][1].startswith("dense 2 ms")
+    pages.press(page, "Load into Tune")
+    assert pages.now(page).plan == wanted
+    page.switch_page("app/pages/tune.py")
+    pages.run(page)
+    assert pages.now(pages.press(page, "Undo")).plan == before
+
+
+def test_several_points_are_compared_layer_by_layer(open_page: Open, mlp: Survey, store: Store) -> None:
+    id = filled(store, mlp)
+    page = open_page("tradeoffs", mlp)
+    page.session_state[tradeoff_panels.CHOSEN] = [point.key for point in store.points(id)[:2]]
+    pages.run(page)
+    assert "2 plans, layer by layer" in pages.words(page)
+    compared = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "compared" in c.proto.id)
+    assert len(compared["data"]) == 2 and compared["data"][0]["y"] == [view.name for view in mlp.views]
+
+
+def test_points_of_other_weights_stay_away(open_page: Open, mlp: Survey, store: Store) -> None:
+    filled(store, mlp)
+    other = made_of([linear_layer("fc1", 6, 4, (4.0, 2.0, 2.0, 1.0))])
+    page = open_page("tradeoffs", other)
+    assert not page.get("plotly_chart") and REF.digest != mlp.model.digest
+
+
+def test_weights_alone_have_no_trade_off(open_page: Open, mlp: Survey) -> None:
+    from dataclasses import replace
+
+    page = open_page("tradeoffs", replace(mlp, reason="its architecture is not recognised"))
+    assert "cannot be run: its architecture is not recognised" in page.info[0].value.replace("\\", "")
+    assert not page.expander
+
+
+def test_a_database_that_cannot_be_opened_is_one_sentence(
+    open_page: Open, mlp: Survey, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "junk.db").write_bytes(b"no database at all" * 100)
+    monkeypatch.setenv("RANKSCOPE_DATABASE_URL", f"sqlite:///{tmp_path / 'junk.db'}")
+    services.store.clear()
+    for name in ("tradeoffs", "runs"):
+        page = open_page(name, mlp)
+        assert len(page.error) == 1 and str(tmp_path) not in page.error[0].value
+
+
+def test_runs_are_listed_and_one_can_be_seen_tried_again_and_forgotten(
+    open_page: Open, mlp: Survey, store: Store, launched: list[str]
+) -> None:
+    page = open_page("runs", mlp)
+    assert "No run yet" in page.info[0].value
+    id = filled(store, mlp, (0.7, 0.8, None))
+    store.put_error(id, store.points(id)[2].key, "It ran out of memory; use fewer data.", "w")
+    store.set_state(id, "done")
+    pages.run(page)
+    table = page.dataframe[0].value
+    assert list(table["state"]) == ["done"] and list(table["failed"]) == [1] and list(table["id"]) == [id]
+    page.session_state["runs-table"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+    pages.run(page)
+    assert any("ran out of memory" in warning.value for warning in page.warning)
+    pages.press(page, "Try failed points again")
+    assert launched == [id] and store.points(id, "failed") == []
+    store.set_state(id, "done")
+    pages.run(page)
+    pages.press(page, "Forget this run")
+    assert store.runs() == []
+
+
+def test_an_interrupted_run_says_so_and_can_go_on(
+    open_page: Open, mlp: Survey, store: Store, launched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = filled(store, mlp, (0.7, None, None))
+    store.claim(id, "driver", seconds=-1000)
+    page = open_page("runs", mlp)
+    assert any("interrupted" in bar.proto.text for bar in page.get("progress"))
+    pages.press(page, "Go on")
+    assert launched == [id]
+    found = store.run(id)
+    assert found is not None and found.state == "queued"
+
+
+def test_cancel_is_asked_of_the_driver(open_page: Open, mlp: Survey, store: Store) -> None:
+    id = filled(store, mlp, (0.7, None, None))
+    store.claim(id, "driver")
+    page = open_page("runs", mlp)
+    pages.press(page, "Cancel")
+    found = store.run(id)
+    assert found is not None and found.state == "cancelling"

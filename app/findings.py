@@ -44,8 +44,8 @@ def findings(survey: Survey, energy: float) -> list[str]:
     rank, even = energy_level(biggest, energy), FAMILIES["lowrank"].break_even(biggest.view, quantity)
     saves = "below" if rank < even else "at" if rank == even else "above"
     found.append(
-        f"{biggest.view.name} holds {percent(share)} of all {words}; {percent(energy)} of its energy needs rank "
-        f"{rank}, {saves} its break-even rank {even}."
+        f"{biggest.view.name} holds {percent(share)} of all {words}; {percent(energy)} of the energy of its weights "
+        f"needs rank {rank}, {saves} its break-even rank {even}."
     )
     gentle = _gentlest(usable)
     if gentle:
@@ -62,7 +62,7 @@ def _headline(survey: Survey, usable: list[LayerSurvey], energy: float) -> str:
     share = next((share for share in PARTS if 2 * best[share] > len(usable)), 0.75)
     some, all_ = best[share], len(usable)
     its = "their" if some > 1 else "its"
-    whose = f"the energy of {its} outputs" if kind == "output" else f"{its} energy"
+    whose = f"the energy of {its} {'outputs' if kind == 'output' else 'weights'}"
     kept = f"{percent(energy)} of {whose} in {PARTS[share]} of {its} {words}"
     if not some:
         return f"No layer keeps {kept}: this model is full."

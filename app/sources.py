@@ -34,9 +34,9 @@ def demos() -> tuple[str, ...]:
 
 
 def path_of(source: str) -> str:
-    """What the worker opens for a model or data source: a demo's name, "digits", or a path that lies inside the upload
-    folder or the configured one. InputError, one sentence without a path, otherwise."""
-    if source in demos() or source == "digits":
+    """What the worker opens for a model or data source: a demo's name, "digits", "random:ARCH@SEED", or a path inside
+    the upload folder or the configured one. InputError, one sentence without a path, otherwise."""
+    if source in demos() or source == "digits" or source.startswith("random:"):
         return source
     kind, _, name = source.partition(":")
     roots = {"upload": uploads(), "folder": models_folder()}

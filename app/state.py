@@ -28,8 +28,8 @@ NAMED = 8
 class Selection:
     """model, data: what is open, by source. arch: the network to build, "" to recognise it. selected: names of ticked
     layers, primary the one in hand. plan: None until the survey is known. locked: layers the solver and the dial leave
-    alone. mode "rank" or "sparsity". quantity of the budget. dial: kept fraction last asked for. energy: share that
-    Overview and Spectra mark. pinned: a plan to compare.
+    alone. mode "rank", "sparsity" or "both". quantity of the budget. dial: kept fraction last asked for. energy: share
+    that Overview and Spectra mark. pinned: a plan to compare.
     """
 
     model: str = DEFAULT_MODEL
@@ -360,7 +360,7 @@ def _from_address(session: _Session) -> Selection:
         selected=names(q.get("layers", ""))[:8],
         primary=q.get("layer", ""),
         locked=names(q.get("lock", "")),
-        mode=q.get("mode", "rank") if q.get("mode") in ("rank", "sparsity") else "rank",
+        mode=q.get("mode", "rank") if q.get("mode") in ("rank", "sparsity", "both") else "rank",
         quantity=q.get("by", "macs") if q.get("by") in ("params", "macs", "bytes") else "macs",
         energy=int(energy) if energy in ("80", "90", "95", "99") else 90,
     )

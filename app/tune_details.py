@@ -33,8 +33,10 @@ def before_and_after(survey: Survey, plan: Plan, now: state.Selection) -> None:
         if not survey.runnable:
             st.info(f"Accuracy and latency need a network that can be run: {frame.literal(survey.reason)}.")
         elif found is None or not found["stages"]:
-            first = "" if plan.layers else "Nothing is compressed yet: drag a bar first. "
-            st.info(f"{first}Repair steps and latency are not measured for this plan: press Measure.")
+            if plan.layers:
+                st.info("Repair steps and latency are not measured for this plan: press Measure.")
+            else:
+                st.info("Nothing is compressed yet: drag a bar, then press Measure.")
         else:
             _repair(found, survey, look)
     if survey.runnable and found is not None and found["stages"]:
@@ -93,13 +95,13 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
                 ),
             )
         others = tuning.alike(survey, view.name)
-        st.button(
-            f"Same form for {len(others)} similar layer{'' if len(others) == 1 else 's'}",
-            key="same-form",
-            disabled=not others,
-            help="Layers of the same kind, shape and stride.",
-            on_click=lambda: state.change_plan(tuning.similar(survey, plan, view.name)),
-        )
+        if others:
+            st.button(
+                f"Same form for {len(others)} similar layer{'' if len(others) == 1 else 's'}",
+                key="same-form",
+                help="Layers of the same kind, shape and stride.",
+                on_click=lambda: state.change_plan(tuning.similar(survey, plan, view.name)),
+            )
 
 
 def staircase(survey: Survey, now: state.Selection, family: str) -> None:
@@ -174,3 +176,4 @@ def _latency(found: Json, survey: Survey, look: Any) -> None:
     widgets.figure(
         latency_figure(*args, look=look), latency_alt(*args), latency_table(*args), f"{survey.model.name}-latency"
     )
+    st.markdown(latency_alt(*args))

@@ -21,7 +21,7 @@ from core.provenance import measurement_of
 AT_ONCE = 2_000_000
 """Dense MACs up to which a plan is measured without being asked (chosen: about a second with its repair)."""
 
-MODE_WORDS = {"rank": "Rank", "sparsity": "Sparsity"}
+MODE_WORDS = {"rank": "Rank", "sparsity": "Sparsity", "both": "Both"}
 
 
 @st.fragment
@@ -66,9 +66,9 @@ def _controls(survey: Survey) -> None:
             on_click=lambda: state.change_plan(replace(now.plan or Plan(survey.model), layers=())),
             help="Start again from the model as it is; Undo brings the plan back.",
         )
-    if now.mode == "sparsity":
+    if now.mode != "rank":
         st.markdown("Masked weights are still multiplied, so sparsity saves parameters and bytes here, never MACs.")
-    if survey.runnable and not survey.calibration:
+    if survey.runnable and not survey.calibration and not state.fresh():  # a model just opened has the offer above
         _calibration(survey)
     elif not survey.runnable:
         st.markdown("Weights only: errors are of weights; MACs, accuracy and latency need a network that can be run.")
@@ -176,7 +176,8 @@ def _accuracy(survey: Survey, plan: Plan) -> None:
     if not plan.layers:
         found = None if survey.accuracy else services.evaluation(now.model, plan, now.data)
         words = frame.accuracy_words(measurement_of(found["dense"]) if found else survey.accuracy)
-        st.metric("Accuracy, dense", *words, delta_color="off", border=framed, height="stretch")
+        why = help_text("accuracy")
+        st.metric("Accuracy, dense", *words, delta_color="off", help=why, border=framed, height="stretch")
         return
     found = services.evaluation(now.model, plan, now.data)
     job = services.job(state.job("measure")) if found is not None else _measuring(survey, plan, now)

@@ -18,7 +18,8 @@ Json = dict[str, Any]
 WORDS = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
 """Quantities as pages write them."""
 
-MODES = {"rank": FACTORED, "sparsity": ("sparse", "sparse24", "filters")}
+MASKS = ("sparse", "sparse24", "filters")
+MODES = {"rank": FACTORED, "sparsity": MASKS, "both": (*FACTORED, *MASKS)}
 STOPS = tuple(round(0.05 + 0.01 * i, 2) for i in range(96))
 """Kept fractions the dial can stop at."""
 

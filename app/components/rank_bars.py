@@ -6,7 +6,7 @@ the browser; Python hears one message when the pointer is released, or 250 ms af
 Data contract (plain JSON values; every float finite)::
 
     {"view": "tune" | "strip",               # strip: bars as high as log weights, not draggable, a click selects
-     "mode": "rank" | "sparsity",            # words of the axis title
+     "mode": "rank" | "sparsity" | "both",   # words of the axis title
      "quantity": "params" | "macs" | "bytes",
      "layers": [{"name", "label",            # name is the identity, label the text under the bar
          "obstacle": "" | why,               # why it stays dense; such a layer needs no families

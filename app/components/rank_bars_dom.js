@@ -210,10 +210,13 @@ function refreshDial(view, shown) {
   view.dialBox.hidden = !shown;
   if (!shown) return;
   const { data, input } = view;
-  const stop = nearestStop(data.path, view.dial);
-  const percent = `${Number((100 * data.path.keep[stop]).toFixed(1))}${NBSP}%`;
-  const edited = matchesStop(data, view.choices, stop) ? "" : " (edited)";
-  const words = `Keep ${percent} of ${QUANTITY_WORDS[QUANTITIES[quantityIndex(data)]]}${edited}`;
+  const asked = nearestStop(data.path, view.dial);
+  const followed = matchesStop(data, view.choices, asked);
+  const q = quantityIndex(data);
+  const { kept, dense } = totals(data, view.choices);
+  const stop = followed ? asked : nearestStop(data.path, kept[q] / (dense[q] || 1));
+  const percent = followed ? `${Number((100 * data.path.keep[stop]).toFixed(1))}${NBSP}%` : sharePercent(kept[q], dense[q]);
+  const words = `Keep${followed ? "" : "s"} ${percent} of ${QUANTITY_WORDS[QUANTITIES[q]]}${followed ? "" : " (edited)"}`;
   input.max = String(data.path.keep.length - 1);
   if (input.value !== String(stop)) input.value = String(stop);
   input.style.setProperty("--rb-filled", `${(100 * stop) / Math.max(1, data.path.keep.length - 1)}%`);

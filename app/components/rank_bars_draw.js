@@ -152,7 +152,7 @@ function shorten(ctx, words, width) {
 function paintLegend(pen) {
   const { ctx, layout: { plot, twoRows, k }, colours, view: { data } } = pen;
   const strip = data.view === "strip";
-  const unit = data.mode === "sparsity" ? "weights kept" : "rank kept";
+  const unit = { rank: "rank kept", sparsity: "weights kept", both: "kept" }[data.mode];
   setFont(pen, 12, 600);
   const title = strip ? "weights (log)" : `${unit}, % of full`;
   write(pen, title, 4, 12 * k, { colour: colours.text });

@@ -49,13 +49,16 @@ def _dialog() -> None:
         parts.error(ERROR)
         if job is not None:
             parts.progress(job, f"Opening {frame.literal(sources.display_name(state.value('opening')[0]))}")
-    samples, upload, folder = st.tabs(["Samples", "Upload", "Folder on the server"], key="open-tabs")
+    names = ["Samples", "Upload", "Folder on the server", "Random weights"]
+    samples, upload, folder, random = st.tabs(names, key="open-tabs")
     with samples:
         _samples(busy)
     with upload:
         _upload(busy)
     with folder:
         _folder(busy)
+    with random:
+        _random(busy)
     _options(busy)
 
 
@@ -151,6 +154,19 @@ def _options(busy: bool) -> None:
         st.text_input(
             "Architecture", key="open-arch", placeholder="recognise", help=ARCH_HELP, max_chars=200, disabled=busy
         )
+
+
+def _random(busy: bool) -> None:
+    st.markdown("An untrained network of a shape you choose: what spectra look like before there is anything in them.")
+    left, right = st.columns([3, 1])
+    left.text_input("Network", "mlp:64-128-64-10", key="open-random", help=ARCH_HELP, max_chars=200, disabled=busy)
+    right.number_input("Seed", 0, 999_999_999, 0, key="open-seed", disabled=busy)
+    st.button("Make it", type="primary", key="open-random-make", on_click=_start_random, disabled=busy)
+
+
+def _start_random() -> None:
+    text = (state.value("open-random") or "").strip().replace("@", "")
+    _start(f"random:{text}@{state.value('open-seed')}", "", "")
 
 
 def _start_sample(name: str, data: str) -> None:

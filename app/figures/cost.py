@@ -76,6 +76,7 @@ def cost_alt(dense: Cost, plan: Cost) -> str:
 
 
 def _rows(dense: Cost, plan: Cost) -> list[tuple[str, int, int, str]]:
-    """(name, dense, plan, unit) per row."""
+    """(name, dense, plan, unit) per row; what is not known of the dense model has none."""
     rows = [(name, getattr(dense, field), getattr(plan, field), unit) for name, field, unit in ROWS]
+    rows = [row for row in rows if row[1]]
     return rows if plan.useful_macs < plan.macs else [row for row in rows if row[0] != "MACs on non-zeros"]

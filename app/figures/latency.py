@@ -55,7 +55,7 @@ def latency_figure(dense: Quartiles, plan: Quartiles, spread: float, *, look: Th
     fig.add_shape(type="rect", fillcolor=look.color(1), opacity=0.22, **band)
     x = Scale(min(dense.low, plan.low, low), max(dense.high, plan.high, high), pad=0.12)
     share = (dense.median - x.range[0]) / (x.range[1] - x.range[0])
-    note(fig, f"no difference: ± {spread:.2g} ms", look, share, "center")
+    note(fig, f"A/A noise: ± {spread:.2g} ms", look, share, "center")
     rows = axis(look, autorange="reversed", showgrid=False, ticks="")
     axes = {"xaxis": x.axis(look, "time of one pass, ms"), "yaxis": rows}
     return dress(fig, look, "latency", 150 + 4 * look.font_size, int(6.5 * look.font_size), **axes)

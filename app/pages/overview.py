@@ -38,8 +38,8 @@ def strip(survey: Survey) -> None:
     """Every layer as a bar."""
     now = state.get()
     st.markdown(
-        "**Every layer**: height is how many weights it holds, the filled part the rank its energy needs, the tick its "
-        "break-even rank. Click one to take it in hand."
+        "**Every layer**: height is how many weights it holds, the filled part the rank that the energy of its weights "
+        "needs, the tick its break-even rank. Click one to take it in hand."
     )
     data = findings.strip(survey, now.energy / 100) | {
         "primary": now.primary,

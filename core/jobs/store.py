@@ -254,7 +254,7 @@ def _locked(id: str) -> Select[Any]:
     return select(runs.c.id).where(runs.c.id == id).with_for_update()
 
 
-def _with_counts(id: str = "") -> Select[Any]:
+def _with_counts(id: str | None = None) -> Select[Any]:
     """Runs, or one of them, each with `total`, `done` and `failed` points."""
     counts = select(
         points.c.run,
@@ -262,12 +262,12 @@ def _with_counts(id: str = "") -> Select[Any]:
         func.sum(case((points.c.state == "done", 1), else_=0)).label("done"),
         func.sum(case((points.c.state == "failed", 1), else_=0)).label("failed"),
     ).group_by(points.c.run)
-    if id:
+    if id is not None:
         counts = counts.where(points.c.run == id)
     each = counts.subquery()
     joined = runs.outerjoin(each, each.c.run == runs.c.id)
     wanted = select(runs, each.c.total, each.c.done, each.c.failed).select_from(joined)
-    return wanted.where(runs.c.id == id) if id else wanted
+    return wanted if id is None else wanted.where(runs.c.id == id)
 
 
 def _add_points(connection: Connection, id: str, added: Sequence[tuple[str, Json]]) -> None:

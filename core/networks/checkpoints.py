@@ -31,7 +31,10 @@ __all__ = [
     "display_name",
     "first_mismatch",
     "open_model",
+    "random_network",
 ]
+
+RANDOM = "random:"
 
 IN_MEMORY = 2 * 2**30
 """Bytes. Smaller checkpoints are copied into memory and let go of their file; larger ones are read tensor by tensor."""
@@ -67,8 +70,11 @@ def open_model(source: str | Path, arch: str | Arch | None = None) -> Opened:
 
     Takes .safetensors files, folders with model.safetensors or its index, and what torch.save wrote (state dicts only).
     The content decides, not the extension. arch: the network to build, instead of recognising it from names and shapes.
+    `random:ARCH` or `random:ARCH@SEED` makes the network of `parse_arch` with the weights torch gives it at that seed.
     Raises CheckpointError, one sentence that names the file without its folder and says what to do next.
     """
+    if isinstance(source, str) and source.startswith(RANDOM):
+        return random_network(source)
     is_demo = isinstance(source, str) and source in demo_names()
     path = demo_path(str(source)) if is_demo else Path(source)
     name = str(source) if is_demo else display_name(path)
@@ -93,6 +99,24 @@ def open_model(source: str | Path, arch: str | Arch | None = None) -> Opened:
         module, more, reason = build_module(chosen, state)
         notes += more
     return Opened(ModelRef(kind, name, digest), state, chosen, module, tuple(notes), reason)
+
+
+def random_network(source: str) -> Opened:
+    """The untrained network that `random:ARCH@SEED` names. CheckpointError for an architecture or seed not
+    understood."""
+    import torch
+
+    text, _, seed = source.removeprefix(RANDOM).partition("@")
+    chosen = parse_arch(text)
+    if not (seed or "0").isdecimal() or len(seed) > 9:
+        raise CheckpointError(f"The seed {seed!r} is not a whole number; write random:{text}@0.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seed or "0"))
+        module = build(chosen).eval()
+    state = {name: tensor.detach() for name, tensor in module.state_dict().items()}
+    digest, _ = state_dicts.digest_of(state)
+    notes = (f"random weights, seed {int(seed or '0')}: nothing was trained",)
+    return Opened(ModelRef("random", f"random {chosen.label}", digest), state, chosen, module, notes)
 
 
 def build_module(arch: Arch, state: Mapping[str, Tensor]) -> tuple[nn.Module | None, list[str], str]:

@@ -122,14 +122,22 @@ def test_headlines_are_good_english_for_none_one_and_many() -> None:
         return findings(survey([planted(f"fc{i}", rank) for i, rank in enumerate(ranks)]), 0.9)[0]
 
     nbsp = "\u00a0"
-    assert headline(1, 1, 12) == f"2 of 3 compressible layers keep 90{nbsp}% of their energy in a quarter of their " + (
+    assert headline(
+        1, 1, 12
+    ) == f"2 of 3 compressible layers keep 90{nbsp}% of the energy of their weights in a quarter of their " + (
         "multiply-adds."
     )
     assert headline(
         1, 12, 12
-    ) == f"1 of 3 compressible layers keeps 90{nbsp}% of its energy in three quarters of its " + ("multiply-adds.")
-    assert headline(3) == f"The one compressible layer keeps 90{nbsp}% of its energy in half of its multiply-adds."
-    full = f"No layer keeps 90{nbsp}% of its energy in three quarters of its multiply-adds: this model is full."
+    ) == f"1 of 3 compressible layers keeps 90{nbsp}% of the energy of its weights in three quarters of its " + (
+        "multiply-adds."
+    )
+    assert (
+        headline(3)
+        == f"The one compressible layer keeps 90{nbsp}% of the energy of its weights in half of its multiply-adds."
+    )
+    most = "the energy of its weights in three quarters of its multiply-adds"
+    full = f"No layer keeps 90{nbsp}% of {most}: this model is full."
     assert headline(12, 12) == headline(12) == full
 
 
@@ -161,8 +169,8 @@ def test_the_largest_layer_is_named_with_its_share_rank_and_break_even(rank: int
     net = survey([planted("small", 1, 4, 4), planted("large", rank)], Cost(0, 40, 0, 40))
     sentence = findings(net, 0.95)[1]
     assert sentence == (
-        f"large holds 72\u00a0% of all multiply-adds; 95\u00a0% of its energy needs rank {rank}, {word} its "
-        "break-even rank 5."
+        "large holds 72\u00a0% of all multiply-adds; 95\u00a0% of the energy of its weights needs rank "
+        f"{rank}, {word} its break-even rank 5."
     ), "144 of 144 + 16 + 40; rank r costs 24 r"
 
 

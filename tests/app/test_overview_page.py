@@ -53,7 +53,10 @@ def test_the_first_sentence_is_a_finding_about_this_model(open_page: Open) -> No
     page = open_page(planted(1, 1, 12))
     title, first = (heading.value.replace("\\", "") for heading in page.subheader)
     assert title == "Where can this model shrink?"
-    assert first == f"2 of 3 compressible layers keep 90{NBSP}% of their energy in a quarter of their multiply-adds."
+    assert (
+        first == f"2 of 3 compressible layers keep 90{NBSP}% of the energy of their weights in a quarter of their "
+        "multiply-adds."
+    )
     assert f"fc0 holds 33{NBSP}% of all multiply-adds" in pages.words(page)
 
 
@@ -86,7 +89,7 @@ def test_another_energy_changes_sentences_bars_and_address(open_page: Open) -> N
     page.button_group(key="overview-energy").set_value(80).run()
     data = pages.data(pages.sound(page), "strip")
     assert [bar["level"] for bar in data["layers"]] == [8, 8, 8] and data["revision"] != revision
-    assert f"80{NBSP}% of its energy needs rank 8, above its break-even rank 5." in pages.words(page)
+    assert f"80{NBSP}% of the energy of its weights needs rank 8, above its break-even rank 5." in pages.words(page)
     assert pages.now(page).energy == 80 and page.query_params["energy"] == "80"
 
 

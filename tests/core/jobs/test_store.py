@@ -124,7 +124,16 @@ def test_numbers_that_json_has_not(store: Store, value: float) -> None:
     assert repr(kept) == repr(value) and repr(float(framed)) == repr(value)
 
 
-@pytest.mark.parametrize("words", ["a\0b", "\udc80", "né ‖W‖ 😀", "'; DROP TABLE runs; --", "%s %(x)s :id"])
+WORDS = {
+    "zero": "a\0b",
+    "half": "\udc80",
+    "letters": "né ‖W‖ 😀",
+    "sql": "'; DROP TABLE runs; --",
+    "marks": "%s %(x)s :id",
+}
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 def test_words_of_any_kind(store: Store, words: str) -> None:
     store.add_run(replace(SWEEP, title=words, spec={"words": words}), [("a", {"words": words})])
     store.put_error(SWEEP.id, "a", words, words)
@@ -132,6 +141,11 @@ def test_words_of_any_kind(store: Store, words: str) -> None:
     run, (point,) = store.run(SWEEP.id), store.points(SWEEP.id)
     assert run is not None and run.spec == point.request == {"words": words}
     assert run.title == run.stage == point.error == words.replace("\0", "").replace("\udc80", "?")
+
+
+def test_no_id_is_no_run(store: Store) -> None:
+    store.add_run(SWEEP)
+    assert store.run("") is None and store.run("f" * 16) is None and store.run(SWEEP.id) is not None
 
 
 def test_an_error_never_takes_the_place_of_a_result(store: Store) -> None:

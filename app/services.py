@@ -12,6 +12,7 @@ import secrets
 import time
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ AWAY = 5.0
 
 if TYPE_CHECKING:
     from core.jobs.records import Point, Run
+    from core.jobs.recoveries import RecoverySpec
     from core.jobs.store import Store
     from core.jobs.sweeps import SweepSpec
 
@@ -121,11 +123,11 @@ def export(source: str, plan: Plan, data: str) -> Job:
     return _joined(job)
 
 
-def bundle_zip(job: Job, name: str) -> bytes:
+def bundle_zip(folder: Path, files: Sequence[Json], name: str) -> bytes:
     """The files of an exported bundle as a zip, under one folder called `name`. OSError if they are gone."""
-    folder, made = Path(job.request["out"]), io.BytesIO()
+    made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in job.result["files"]:
+        for file in files:
             archive.write(folder / file["name"], f"{name}/{file['name']}")
     return made.getvalue()
 
@@ -222,6 +224,18 @@ def start(spec: SweepSpec) -> Run:
         store().queue(run.id)
     launch.launch(run.id)
     return run
+
+
+def recover(spec: RecoverySpec) -> Run:
+    """A training of a plan as a run, with its driver started; see `start`."""
+    from core.jobs import launch, recoveries
+
+    run, points = recoveries.recovery_run(replace(spec, out=str(cache_folder() / "recovered")))
+    made = store().add_run(run, points)
+    if made.over or made.interrupted:
+        store().queue(made.id)
+    launch.launch(made.id)
+    return made
 
 
 def resume(id: str, failed: bool = False) -> None:

@@ -8,18 +8,18 @@ from typing import Any
 
 import streamlit as st
 
-from app import explore_panel, frame, run_panels, services, sources, state, tradeoffs, widgets
+from app import explore_panel, frame, point_panel, run_panels, services, sources, state, tradeoffs, widgets
 from app.glossary import help_text
 from core.compression.survey import Survey
 from core.compression.tradeoff import TradeoffPoint
 from core.errors import InputError
-from core.jobs.records import Run
+from core.jobs.records import Point, Run
 
 FIGURE, CHOSEN = "tradeoff-figure", "tradeoff-chosen"
 POLL = 2.0
 """Seconds between looks at runs under way: each look draws the plot again."""
 
-WORDS = explore_panel.FORMS | explore_panel.REPAIR_WORDS
+WORDS = {**explore_panel.FORMS, **explore_panel.REPAIR_WORDS, "trained": "trained"}
 BY = {"families": "Forms", "method": "Method", "repair": "Repair", "seed": "Seed"}
 
 
@@ -29,6 +29,7 @@ class _Known:
 
     runs: list[Run]
     points: list[TradeoffPoint]
+    stored: dict[str, Point]
 
 
 def page(survey: Survey) -> None:
@@ -52,12 +53,13 @@ def page(survey: Survey) -> None:
 
 
 def _known(survey: Survey) -> _Known:
-    from core.jobs.sweeps import KIND, tradeoff_points
+    from core.jobs import recoveries, sweeps
 
     now = state.get()
-    runs = [run for run in services.runs(survey.model.digest, sources.path_of(now.data)) if run.kind == KIND]
-    points = tradeoff_points(services.run_points([run.id for run in runs]))
-    return _Known(runs, list({point.key: point for point in points}.values()))
+    kinds = (sweeps.KIND, recoveries.KIND)
+    runs = [run for run in services.runs(survey.model.digest, sources.path_of(now.data)) if run.kind in kinds]
+    stored = {point.key: point for point in services.run_points([run.id for run in runs])}
+    return _Known(runs, sweeps.tradeoff_points(list(stored.values())), stored)
 
 
 def _results(survey: Survey, going: bool) -> None:
@@ -92,7 +94,7 @@ def _results(survey: Survey, going: bool) -> None:
     slow = tradeoffs.slower_words(known.points)
     if slow:
         st.warning(slow, icon=":material/timer:")
-    _in_hand(survey, known.points, axis)
+    _in_hand(survey, known, axis)
 
 
 def _plot(survey: Survey, points: Sequence[TradeoffPoint], axis: str, by: str) -> None:
@@ -139,38 +141,18 @@ def _clicked() -> None:
         state.keep(CHOSEN, list(dict.fromkeys(keys))[:8])
 
 
-def _in_hand(survey: Survey, points: Sequence[TradeoffPoint], axis: str) -> None:
+def _in_hand(survey: Survey, known: _Known, axis: str) -> None:
     """One point with its numbers and the way to Tune, or several against one another, layer by layer."""
-    by_key = {point.key: point for point in points}
+    by_key = {point.key: point for point in known.points}
     chosen = [by_key[key] for key in state.value(CHOSEN) or () if key in by_key]
     if not chosen:
         return
     with st.container(border=True):
         for point in chosen[:1] if len(chosen) == 1 else ():
-            _one(survey, point)
+            point_panel.one(survey, point, known.stored[point.key])
         if len(chosen) > 1:
             _several(survey, chosen, axis)
         st.button("Put down", key="tradeoff-none", on_click=lambda: state.keep(CHOSEN, []))
-
-
-def _one(survey: Survey, point: TradeoffPoint) -> None:
-    plan = tradeoffs.plan_of(point, survey)
-    st.markdown(f"**{frame.literal(point.label)}**, seed {point.seed}")
-    if plan is not None:
-        st.markdown(frame.literal(tradeoffs.forms_in_words(plan, survey)) + ".")
-    a, b, c, d = st.columns(4)
-    a.metric("Parameters kept", frame.percent(point.cost.params / survey.dense.params), border=True, height="stretch")
-    macs = frame.percent(point.cost.macs / survey.dense.macs) if survey.dense.macs else "unknown"
-    b.metric("MACs kept", macs, border=True, height="stretch")
-    c.metric("Accuracy, measured", *frame.accuracy_words(point.accuracy), delta_color="off", border=True)
-    if point.latency is None or point.against is None:
-        d.metric("Latency", "not measured", border=True, height="stretch")
-    else:
-        against = f"dense {point.against.value:.3g} ms, noise ± {point.against.spread:.2g} ms"
-        d.metric("Latency, measured", f"{point.latency.value:.3g} ms", against, delta_color="off", border=True)
-    if plan is not None and st.button("Load into Tune", type="primary", icon=":material/tune:", key="load-plan"):
-        state.change_plan(plan)
-        st.switch_page("app/pages/tune.py")
 
 
 def _several(survey: Survey, chosen: Sequence[TradeoffPoint], axis: str) -> None:

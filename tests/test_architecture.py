@@ -32,6 +32,7 @@ HEIGHT = {
     "core.export": 5,
     "core.catalogue": 6,
     "core.journeys": 7,
+    "core.recovery": 7,
     "core.jobs": 7,
     "core.serve": 8,
     "core.cli_runs": 9,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -202,7 +203,7 @@ def _exported(job: Job, name: str) -> None:
         st.error(f"Read back, but the outputs differ: {words}. Do not use it; export again.", icon=":material/error:")
     st.download_button(
         "Save as a zip",
-        lambda: services.bundle_zip(job, f"{name}-compressed"),
+        lambda: services.bundle_zip(Path(job.request["out"]), check["files"], f"{name}-compressed"),
         f"{name}-compressed.zip",
         "application/zip",
         key="save-bundle",

@@ -49,6 +49,7 @@ def tradeoff_figure(
             hoverinfo="skip",
         )
     _dense(fig, measured, axis, look)
+    _arrows(fig, measured, axis, dense, look)
     for key, size, width in [(pinned, 20, 2.5), *((key, 16, 3) for key in chosen)]:
         _ring(fig, [point for point in measured if point.key == key], axis, dense, look, size, width)
     values = [place(point, axis, dense) for point in measured] or [0.0, 100.0]
@@ -121,6 +122,17 @@ def _dense(fig: go.Figure, measured: Sequence[TradeoffPoint], axis: str, look: T
         fig.add_shape(type="line", yref="paper", y0=0, y1=1, x0=middle, x1=middle, line=line, layer="below")
 
 
+def _arrows(fig: go.Figure, points: Sequence[TradeoffPoint], axis: str, dense: Cost | None, look: Theme) -> None:
+    """From where a trained point was before training to where it is."""
+    for point in points:
+        if point.before is not None:
+            x = place(point, axis, dense)
+            fig.add_annotation(
+                x=x, y=100 * _accuracy(point), ax=x, ay=100 * point.before.value, xref="x", yref="y", axref="x",
+                ayref="y", text="", showarrow=True, arrowhead=2, arrowwidth=2, arrowcolor=look.text, standoff=6,
+            )  # fmt: skip
+
+
 def _ring(
     fig: go.Figure, points: Sequence[TradeoffPoint], axis: str, dense: Cost | None, look: Theme, size: int, width: float
 ) -> None:
@@ -138,6 +150,7 @@ def _ring(
 def _percent_axis(measured: Sequence[TradeoffPoint], look: Theme) -> dict[str, Any]:
     ends = [100 * (p.accuracy.value + side * p.accuracy.spread) for p in measured if p.accuracy for side in (-1, 1)]
     values = ends + [100 * p.dense.value for p in measured if p.dense]
+    values += [100 * p.before.value for p in measured if p.before]
     low, high = (min(values), max(values)) if values else (0.0, 100.0)
     return Scale(low, max(high, low + 1.0), pad=0.08, suffix=PERCENT).axis(look, "accuracy, measured")
 

@@ -25,6 +25,7 @@ class TradeoffPoint:
     cost       of the whole network, exact. predicted  what the allocator minimised, objective that in words.
     accuracy   in [0, 1]. dense  that of the dense network on the same examples.
     latency    of one sample in ms (median; spread the A/A noise in ms), against  the dense one's.
+    before     accuracy of the same plan before it was trained, for a point that was.
     Every measurement is None until it was made.
     """
 
@@ -43,6 +44,7 @@ class TradeoffPoint:
     dense: Measurement | None = None
     latency: Measurement | None = None
     against: Measurement | None = None
+    before: Measurement | None = None
 
     def size(self, axis: str) -> float | None:
         """How large it is on an axis of `AXES`: parameters, MACs, bytes, or milliseconds; None if not measured."""

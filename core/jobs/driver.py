@@ -49,10 +49,19 @@ def _evaluated(result: dict[str, Any]) -> dict[str, Measurement]:
     return sweeps.measured(result)
 
 
+def _recovered(result: dict[str, Any]) -> dict[str, Measurement]:
+    from core.provenance import measurement_of
+
+    return {**_evaluated(result), "accuracy_before": measurement_of(result["before"])}
+
+
 PREPARE: dict[str, Callable[[Run, Store, Progress], None]] = {"sweep": _sweep}
 """By kind of run, what adds its points. It runs at every start, so it leaves points alone that are there."""
 
-MEASURED: dict[str, Callable[[dict[str, Any]], dict[str, Measurement]]] = {"evaluate": _evaluated}
+MEASURED: dict[str, Callable[[dict[str, Any]], dict[str, Measurement]]] = {
+    "evaluate": _evaluated,
+    "recover": _recovered,
+}
 """By task, what its result says was measured."""
 
 

@@ -226,6 +226,7 @@ def _point(point: Point) -> TradeoffPoint:
         dense=found.get("accuracy_dense"),
         latency=found.get("latency_ms"),
         against=found.get("latency_dense_ms"),
+        before=measurement_of(point.result["before"]) if point.result and "before" in point.result else None,
     )
 
 

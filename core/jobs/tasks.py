@@ -112,6 +112,16 @@ def _time_layer(request: Request, progress: Progress) -> Any:
     return {**asdict(found), "noise": found.noise, "measured": found.measured}
 
 
+def _recover(request: Request, progress: Progress) -> Any:
+    from core import recovery
+    from core.training.recover_spec import RecoverSpec
+
+    plan, spec = Plan.from_json(request["plan"]), RecoverSpec(**request["training"])
+    folder = Path(request["out"]) if request.get("out") else None
+    opened, data = opened_model(request), opened_data(request)
+    return recovery.as_dict(recovery.recover_plan(opened, plan, data, spec, request.get("limit"), folder, progress))
+
+
 def _export(request: Request, progress: Progress) -> Any:
     opened = opened_model(request)
     data = opened_data(request) if request.get("data") else None
@@ -124,6 +134,7 @@ TASKS: dict[str, Task] = {
     "calibrate": _calibrate,
     "evaluate": _evaluate,
     "time_layer": _time_layer,
+    "recover": _recover,
     "export": _export,
 }
 

@@ -106,11 +106,11 @@ def test_an_export_gets_a_folder_of_its_own_and_is_made_again_when_that_is_gone(
     (out / "stray").write_text("not listed")
     bench.end({"files": [{"name": "plan.json", "size": 2, "sha256": ""}]})
     assert one.do(lambda: services.export(DEMO, plan, "digits")) is job
-    packed = zipfile.ZipFile(io.BytesIO(services.bundle_zip(job, "net-compressed")))
+    packed = zipfile.ZipFile(io.BytesIO(services.bundle_zip(out, job.result["files"], "net-compressed")))
     assert packed.namelist() == ["net-compressed/plan.json"] and packed.read("net-compressed/plan.json") == b"{}"
     sources.prune(services.cache_folder() / "exports", 0, each=True)
     with pytest.raises(OSError):
-        services.bundle_zip(job, "net-compressed")
+        services.bundle_zip(out, job.result["files"], "net-compressed")
     again = one.do(lambda: services.export(DEMO, plan, "digits"))
     assert again is not job and again.request["out"] != str(out)
 

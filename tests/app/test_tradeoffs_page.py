@@ -168,6 +168,31 @@ def test_a_point_in_hand_shows_its_numbers_and_loads_into_tune(open_page: Open, 
     assert pages.now(pages.press(page, "Undo")).plan == before
 
 
+def test_a_point_can_be_trained_as_a_run_and_its_curve_is_shown(
+    open_page: Open, mlp: Survey, store: Store, launched: list[str]
+) -> None:
+    id = filled(store, mlp)
+    page = open_page("tradeoffs", mlp)
+    pages.press(page, "Take it in hand")
+    next(box for box in page.number_input if box.label == "Epochs at most").set_value(4)
+    pages.press(page, "Train")
+    (run,) = store.runs("recover")
+    (point,) = store.points(run.id)
+    assert launched == [run.id] and point.request["do"] == "recover" and point.request["training"]["epochs"] == 4
+    assert point.request["plan"] == store.points(id)[2].request["plan"] and point.request["limit"] == 500
+    log = {"loss": 0.5, "lr": 0.001, "seconds": 1.0}
+    curve = [{**log, "epoch": i, "held_out": 0.9 + 0.01 * i, "best": True} for i in range(3)]
+    found = {**result(0.92), "latency": None, "before": result(0.88)["compressed"], "curve": curve, "bundle": None}
+    store.put_result(run.id, point.key, found, {}, 9.0, "w")
+    store.set_state(run.id, "done")
+    page.session_state[tradeoff_panels.CHOSEN] = [point.key]
+    pages.run(page)
+    assert pages.metrics(page)["Accuracy, measured"][1].endswith("88.0\u00a0% before training")
+    assert any("recovery" in chart.proto.id for chart in page.get("plotly_chart"))
+    drawn = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "tradeoff-figure" in c.proto.id)
+    assert [a["ay"] for a in drawn["layout"]["annotations"] if a.get("showarrow")] == pytest.approx([88.0])
+
+
 def test_several_points_are_compared_layer_by_layer(open_page: Open, mlp: Survey, store: Store) -> None:
     id = filled(store, mlp)
     page = open_page("tradeoffs", mlp)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import InputError
-from core.training.recover import EpochLog, RecoverSpec, checked, recover
+from core.training.recover import recover
+from core.training.recover_spec import EpochLog, RecoverSpec, checked
 
 
 def problem(n: int = 400) -> tuple[nn.Module, Tensor, Tensor]:

@@ -37,6 +37,7 @@ AWAY = 5.0
 if TYPE_CHECKING:
     from core.jobs.records import Point, Run
     from core.jobs.recoveries import RecoverySpec
+    from core.jobs.sensitivities import SensitivitySpec
     from core.jobs.store import Store
     from core.jobs.sweeps import SweepSpec
 
@@ -217,20 +218,30 @@ def solve(survey: Survey, quantity: str, keep: float, method: str, rules: Rules)
 def start(spec: SweepSpec) -> Run:
     """A sweep in the database and a process of its own that drives it; one that is there already goes on where it was.
     InputError, one sentence, for one that cannot be run."""
-    from core.jobs import launch, sweeps
+    from core.jobs import sweeps
 
-    run = store().add_run(sweeps.sweep_run(spec))
-    if run.over or run.interrupted:
-        store().queue(run.id)
-    launch.launch(run.id)
-    return run
+    return _started(sweeps.sweep_run(spec))
 
 
 def recover(spec: RecoverySpec) -> Run:
     """A training of a plan as a run, with its driver started; see `start`."""
-    from core.jobs import launch, recoveries
+    from core.jobs import recoveries
 
     run, points = recoveries.recovery_run(replace(spec, out=str(cache_folder() / "recovered")))
+    return _started(run, points)
+
+
+def sensitivity(spec: SensitivitySpec) -> Run:
+    """A measurement of every layer alone as a run, with its driver started; see `start`."""
+    from core.jobs import sensitivities
+
+    return _started(*sensitivities.sensitivity_run(spec))
+
+
+def _started(run: Run, points: Sequence[tuple[str, Json]] = ()) -> Run:
+    """The run in the database, ready, with its driver started."""
+    from core.jobs import launch
+
     made = store().add_run(run, points)
     if made.over or made.interrupted:
         store().queue(made.id)

@@ -8,7 +8,18 @@ from typing import Any
 
 import streamlit as st
 
-from app import explore_panel, frame, point_panel, run_panels, services, sources, state, tradeoffs, widgets
+from app import (
+    explore_panel,
+    frame,
+    point_panel,
+    run_panels,
+    sensitivity_panel,
+    services,
+    sources,
+    state,
+    tradeoffs,
+    widgets,
+)
 from app.glossary import help_text
 from core.compression.survey import Survey
 from core.compression.tradeoff import TradeoffPoint
@@ -48,8 +59,7 @@ def page(survey: Survey) -> None:
     explore_panel.explore(survey, bool(known.points))
     going = any(not run.over and not run.interrupted for run in known.runs)
     st.fragment(_results, run_every=POLL if going else None)(survey, going)
-    if known.points:
-        _all(survey)
+    _all(survey)
 
 
 def _known(survey: Survey) -> _Known:
@@ -64,6 +74,7 @@ def _known(survey: Survey) -> _Known:
 
 def _results(survey: Survey, going: bool) -> None:
     """Runs under way, the plot and the point in hand; drawn again while a run goes on, and once when it ends."""
+    state.mirror()
     known = _known(survey)
     if going and not any(not run.over and not run.interrupted for run in known.runs):
         st.rerun()
@@ -176,15 +187,21 @@ def _all(survey: Survey) -> None:
     """Every configuration: over all its numbers, as predicted, and as a file. A fragment of its own, because its plot
     is slow to draw."""
     view = st.segmented_control(
-        "All configurations",
-        ("Closed", "Parallel coordinates", "Predicted"),
+        "More",
+        ("Closed", "Parallel coordinates", "Predicted", "Sensitivity of layers"),
         default="Closed",
         required=True,
         key="tradeoff-all",
     )
     if view == "Closed":
         return
+    if view == "Sensitivity of layers":
+        sensitivity_panel.page(survey)
+        return
     points, look = _known(survey).points, widgets.look()
+    if not points:
+        st.info("No configuration is measured yet: press Explore above.")
+        return
     if view == "Predicted":
         from app.figures.predicted import predicted_figure
 

@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from core.networks.checkpoints import Opened
     from core.training.data import Data
     from core.training.evaluate import Latency
-    from core.training.layer_latency import LayerLatency
 
 Progress = Callable[[str, int, int], None]
 
 CALIBRATION_SAMPLES = 1000
-SURVEY_VERSION = 1
+SURVEY_VERSION = 2
 """Raised when the numbers in a stored survey change their meaning, so that old files are made anew."""
 
 
@@ -202,26 +201,6 @@ def evaluate(
     return Evaluation(dense, measured, gains, after, times)
 
 
-def time_layer(
-    opened: Opened, layer: str, family: str = "lowrank", count: int = 12, progress: Progress | None = None
-) -> LayerLatency:
-    """Time of one layer of the network against the level of a family, on a sample of zeros. InputError if the network
-    cannot be run or has no such layer in that family."""
-    import torch
-
-    from core.networks.forms import FAMILIES
-    from core.training.layer_latency import layer_latency
-
-    model, survey = runnable(opened), survey_of(opened)
-    known = {view.name: view for view in survey.views}
-    if layer not in known or family not in FAMILIES or FAMILIES[family].obstacle(known[layer]):
-        raise InputError(f"{opened.ref.name} has no layer {layer!r} that can take this form; choose another.")
-    view = known[layer]
-    full = FAMILIES[family].full(view)
-    levels = sorted({max(1, round(full ** (i / (count - 1)))) for i in range(count)})
-    return layer_latency(model, view, family, levels, torch.zeros(1, *survey.input_shape), progress=progress)
-
-
 def export(
     opened: Opened,
     plan: Plan,
@@ -231,12 +210,16 @@ def export(
     progress: Progress | None = None,
 ) -> BundleCheck:
     """Applies the plan with its repair, measures accuracy and latency on the test split of `data` (if given), and
-    writes the bundle, which counts only if it reads back to equal outputs."""
+    writes the bundle, a zip if `folder` ends in .zip; it counts only if it reads back to equal outputs."""
     import torch
 
-    from core.export import Facts, write_bundle
+    from core.export import Facts, refuse_foreign, write_bundle
     from core.training.evaluate import accuracy, latency
+    from core.zip_export import SUFFIX, refuse_foreign_zip, write_zip
 
+    is_zip = folder.suffix.lower() == SUFFIX
+    write = write_zip if is_zip else write_bundle
+    (refuse_foreign_zip if is_zip else refuse_foreign)(folder)  # before anything is measured
     survey = survey_of(opened, progress)
     if data is not None:
         survey = known_calibration(opened, data, plan.repair.samples, plan.repair.seed) or survey
@@ -248,7 +231,7 @@ def export(
         )
     if data is None:
         example = torch.rand(8, *survey.input_shape, generator=torch.Generator().manual_seed(0))
-        return write_bundle(folder, opened, plan, new, survey, example, Facts(gains=gains))
+        return write(folder, opened, plan, new, survey, example, Facts(gains=gains))
     scored(opened)
     x, y = data.split("test", limit, 0)
     x = prepared(opened, data, x)
@@ -260,7 +243,7 @@ def export(
         latency=latency(model, new, x[:1], progress=progress),
         calibration=f"{plan.repair.samples:,} training inputs of {data.ref.name}, no labels, seed {plan.repair.seed}",
     )
-    return write_bundle(folder, opened, plan, new, survey, x[:8], facts)
+    return write(folder, opened, plan, new, survey, x[:8], facts)
 
 
 def as_dict(found: Evaluation) -> dict[str, Any]:

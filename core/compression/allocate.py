@@ -46,7 +46,8 @@ FILLED_LAYERS = 80
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit on the whole network: `limit` units of "params", "macs" or "bytes". ValueError for another quantity."""
+    """A limit on the whole network: `limit` units of "params", "macs" or "bytes". ValueError for another quantity or a
+    limit below 0."""
 
     quantity: str
     limit: int
@@ -54,6 +55,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.quantity not in QUANTITIES:
             raise ValueError(f"a budget is in one of {QUANTITIES}, got {self.quantity!r}")
+        if self.limit < 0:
+            raise ValueError(f"a budget is at least 0, got {self.limit}")
 
     @classmethod
     def keep(cls, survey: Survey, fraction: float, quantity: str) -> Budget:

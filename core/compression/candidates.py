@@ -29,11 +29,12 @@ Affine = tuple[Tensor, Tensor] | None
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """One call of the layer: what its candidates are made of, and the squared norm of its own outputs without bias."""
+    """One call of the layer: what its candidates are made of, and the squared norm of its own outputs without bias, for
+    projections by column of z."""
 
     given: Tensor
     made: Tensor
-    squared: float
+    squares: Tensor
 
 
 class Projections:
@@ -41,10 +42,19 @@ class Projections:
 
     U (m, k), those of W or of W seen through its inputs."""
 
-    def __init__(self, layer: nn.Module, view: LayerView, U: Tensor, levels: Sequence[int], affine: Affine) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        view: LayerView,
+        U: Tensor,
+        levels: Sequence[int],
+        affine: Affine,
+        layout: torch.memory_format,
+    ) -> None:
         source: Any = layer
         self.levels = tuple(levels)
         self.channel = 1 if view.kind in CONVOLUTIONS else -1
+        self.layout = layout if view.kind == "conv2d" else torch.contiguous_format
         self.bare: nn.Module = copy.deepcopy(layer)
         bias = source.bias.detach() if view.bias else U.new_zeros(view.m).to(source.weight.dtype)
         if view.bias:
@@ -56,10 +66,9 @@ class Projections:
         self.bias = bias * scale + shift
 
     def read(self, given: Tensor) -> Read:
-        """z = Uᵀ W x at every position, channels last."""
-        made = self.bare(given).movedim(self.channel, -1)
-        z = made @ self.U
-        return Read(given, z, float(torch.linalg.vector_norm(made, dtype=torch.float64)) ** 2)
+        """z = Uᵀ W x at every position, channels last. As U spans all of W, z has the norm of W x."""
+        z = self.bare(given).movedim(self.channel, -1) @ self.U
+        return Read(given, z, z.square().flatten(0, -2).sum(0).double())
 
     def outputs(self, read: Read, picks: Sequence[int], axis: int) -> Tensor:
         """Outputs of the candidates `picks`, (len(picks) * samples, ...) along `axis`."""
@@ -70,14 +79,11 @@ class Projections:
             r = self.levels[pick]
             torch.addmm(self.bias, rows[:, :r], self.V[:r], out=made[i].view(-1, self.V.shape[1]))
         stacked = made.movedim(0, axis).flatten(axis, axis + 1).movedim(-1, self.channel)
-        if self.channel == -1 or z.ndim == 4:  # images stay channels last
-            return stacked
-        return stacked.contiguous()
+        return stacked.contiguous(memory_format=self.layout)
 
     def errors(self, read: Read, picks: Sequence[int]) -> Tensor:
-        """(len(picks),) squared norm of what each candidate's outputs lack, float64: no cancellation, U is complete."""
-        squares = torch.linalg.vector_norm(read.made.flatten(0, -2), dim=0, dtype=torch.float64).square()
-        tails = torch.cat([squares.flip(0).cumsum(0).flip(0), squares.new_zeros(1)])
+        """(len(picks),) squared norm of what each candidate's outputs lack, float64; nothing cancels."""
+        tails = torch.cat([read.squares.flip(0).cumsum(0).flip(0), read.squares.new_zeros(1)])
         return torch.stack([tails[self.levels[pick]] for pick in picks])
 
 
@@ -95,7 +101,7 @@ class Built:
         """The layer's own outputs, bias and all."""
         made = self.layer(given)
         bare = made if self.bias is None else made.movedim(self.channel, -1) - self.bias
-        return Read(given, made, float(torch.linalg.vector_norm(bare, dtype=torch.float64)) ** 2)
+        return Read(given, made, torch.linalg.vector_norm(bare, dtype=torch.float64).square())
 
     def outputs(self, read: Read, picks: Sequence[int], axis: int) -> Tensor:
         """As `Projections.outputs`."""
@@ -117,12 +123,21 @@ Candidates = Projections | Built
 
 
 def candidates(
-    layer: nn.Module, view: LayerView, family: str, levels: Sequence[int], goal: Target | None, affine: Affine = None
+    layer: nn.Module,
+    view: LayerView,
+    family: str,
+    levels: Sequence[int],
+    goal: Target | None,
+    affine: Affine = None,
+    layout: torch.memory_format = torch.contiguous_format,
 ) -> Candidates:
-    """The candidates of a layer at `levels` of a family: plain truncations, or fitted to `goal` where one is given."""
+    """The candidates of a layer at `levels` of a family: plain truncations, or fitted to `goal` where one is given.
+
+    layout  of images in the network at hand."""
     if family == "lowrank":
         W = matrix(layer, view)
-        return Projections(layer, view, svd(W)[0] if goal is None else whiten(goal.M, goal.G).U, levels, affine)
+        U = svd(W)[0] if goal is None else whiten(goal.M, goal.G).U
+        return Projections(layer, view, U, levels, affine, layout)
     return Built(layer, view, list(built(layer, view, family, levels, goal)), affine)
 
 

@@ -8,13 +8,10 @@ one, most of all on a machine that others use too.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Event
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -22,79 +19,17 @@ from torch import Tensor, fx, nn
 from core.compression import moments as mo
 from core.compression.apply import exchange
 from core.compression.candidates import Built, Candidates, built, candidates
-from core.compression.replay import Replay, Untraceable
+from core.compression.replay import Replay, Values
 from core.compression.sensitivity import LayerSensitivity
+from core.compression.tally import Job, Tally
+from core.compression.tracing import Untraceable
+from core.errors import DataError
 from core.networks.inspection import layer_order
 from core.networks.modules import matrix
-from core.networks.views import LayerView
 from core.numerics.regression import Target, target
 
 IN_FULL = "every candidate was run through the whole network, because {why}"
 ONE_BY_ONE = "candidates were run one by one, because the network does not keep samples apart along one axis"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One layer in one family at some levels."""
-
-    view: LayerView
-    family: str
-    levels: tuple[int, ...]
-
-
-@dataclass(slots=True, eq=False)
-class Tally:
-    """Sums over samples, one entry a level, float64: divergence, squared distance, hits, and of the layer's own outputs
-    the squared error; scalars: squared norm of the dense outputs, of the layer's, and samples."""
-
-    lost: Tensor
-    apart: Tensor
-    hits: Tensor
-    error: Tensor
-    size: float = 0.0
-    own: float = 0.0
-    samples: int = 0
-
-    @classmethod
-    def empty(cls, levels: int) -> Tally:
-        lost, apart, hits, error = torch.zeros(4, levels, dtype=torch.float64)
-        return cls(lost, apart, hits, error)
-
-    def __iadd__(self, other: Tally) -> Tally:
-        for name in ("lost", "apart", "hits", "error"):
-            getattr(self, name).add_(getattr(other, name))
-        self.size, self.own, self.samples = self.size + other.size, self.own + other.own, self.samples + other.samples
-        return self
-
-    def score(self, picks: Sequence[int], found: Tensor, wanted: Tensor, y: Tensor | None, classes: bool) -> None:
-        """Adds the outputs `found` (len(picks) * samples, ...) of some candidates, against the dense ones."""
-        found = found.double().reshape(len(picks), -1, *found.shape[1:])
-        dense = wanted.double()
-        rows = slice(picks[0], picks[-1] + 1)
-        self.apart[rows] += (found - dense).square().flatten(1).sum(1).cpu()
-        if classes:
-            p, q = dense.log_softmax(1), found.log_softmax(2)
-            each = (p.exp() * (p - q)).sum(2)
-            self.lost[rows] += each.flatten(1).mean(1).cpu() * len(wanted)
-        if y is not None:
-            right = (found.argmax(2) == y) & found.isfinite().all(2)
-            self.hits[rows] += right.sum(1).cpu()
-
-    def result(self, job: Job, fit: str, classes: bool, scored: bool, note: str) -> LayerSensitivity:
-        apart = [math.sqrt(value / self.size) if self.size else 0.0 for value in self.apart.tolist()]
-        lost = [value / self.samples for value in self.lost.tolist()] if classes else [value**2 for value in apart]
-        return LayerSensitivity(
-            layer=job.view.name,
-            family=job.family,
-            at=job.levels,
-            damage=tuple(_finite(max(value, 0.0) if value == value else value) for value in lost),
-            distance=tuple(_finite(value) for value in apart),
-            accuracy=tuple(value / self.samples for value in self.hits.tolist()) if scored else (),
-            output=tuple(_finite(math.sqrt(value / self.own)) if self.own else 0.0 for value in self.error.tolist()),
-            samples=self.samples,
-            fit=fit,
-            note=note,
-        )
 
 
 def measured(
@@ -123,20 +58,21 @@ def measured(
         try:
             with _one_thread(x):
                 replay = Replay(model, chosen, x[:3])
-            if set(replay.ran) != set(chosen):
-                why = f"it uses {min(set(chosen) - set(replay.ran))!r} in a way that a trace does not show"
+            if set(replay.after) != set(chosen):
+                why = f"it uses {min(set(chosen) - set(replay.after))!r} in a way that a trace does not show"
         except Untraceable as error:
             why = str(error)
         if why:
             return _in_full(model, x, y, jobs, goals, calls, fit, classes, why, progress)
         made = [
             candidates(
-                replay.layers[job.view.name],
+                replay.net.layers[job.view.name],
                 job.view,
                 job.family,
                 job.levels,
                 goals.get(job.view.name),
-                replay.affine.get(job.view.name),
+                replay.net.affine.get(job.view.name),
+                replay.net.format,
             )
             for job in jobs
         ]
@@ -160,8 +96,8 @@ def _replayed(
     def chunk(start: int, stop: Event) -> list[Tally]:
         with torch.inference_mode():
             wanted, kept = replay.dense(x[start : start + most])
-            mo.checked(wanted)
             labels = y[start : start + most] if y is not None else None
+            _check(wanted, labels)
             tallies = []
             for job, candidate in zip(jobs, made, strict=True):
                 if stop.is_set():
@@ -187,7 +123,7 @@ def _measured_chunk(
     replay: Replay,
     job: Job,
     candidate: Candidates,
-    kept: dict[fx.Node, Any],
+    kept: Values,
     wanted: Tensor,
     labels: Tensor | None,
     classes: bool,
@@ -197,11 +133,10 @@ def _measured_chunk(
     tally = Tally.empty(count)
     tally.size, tally.samples = float(wanted.double().square().sum()), len(wanted)
     reads = {}
-    for node in replay.after[name]:
-        if node.op == "call_module" and node.target == name:
-            reads[node] = candidate.read(kept[node.args[0]])  # type: ignore[index]
-            tally.error += candidate.errors(reads[node], range(count)).cpu()
-            tally.own += reads[node].squared
+    for node in replay.net.calls(name):
+        reads[node] = candidate.read(kept[node.args[0]])  # type: ignore[index]
+        tally.error += candidate.errors(reads[node], range(count)).cpu()
+        tally.own += float(reads[node].squares.sum())
     group = min(count, replay.slots(name, len(wanted)))
     for first in range(0, count, group):
         picks = range(first, min(first + group, count))
@@ -266,7 +201,8 @@ def _in_full(
     progress: mo.Progress | None,
 ) -> tuple[LayerSensitivity, ...]:
     """Without a graph: each candidate in the layer's place, and the whole network."""
-    wanted = mo.checked(mo.logits(model, x))
+    wanted = mo.logits(model, x)
+    _check(wanted, y)
     made = []
     for i, job in enumerate(jobs):
         if progress:
@@ -280,7 +216,7 @@ def _in_full(
             for given in mo.captured(model, job.view, batch, calls[name])[0]:
                 read = own.read(given)
                 tally.error += own.errors(read, range(len(modules))).cpu()
-                tally.own += read.squared
+                tally.own += float(read.squares.sum())
         tally.size, tally.samples = float(wanted.double().square().sum()), len(x)
         for pick, module in enumerate(modules):
             exchange(model, name, module)
@@ -291,5 +227,11 @@ def _in_full(
     return tuple(made)
 
 
-def _finite(value: float) -> float:
-    return value if value == value else math.inf
+def _check(wanted: Tensor, y: Tensor | None) -> None:
+    """InputError if the dense outputs are not finite, DataError if they are not one score a class for the labels."""
+    mo.checked(wanted)
+    if y is not None and (wanted.ndim != 2 or int(y.max()) >= wanted.shape[1]):
+        raise DataError(
+            f"The network gives outputs of shape {tuple(wanted.shape[1:])}, which cannot be scored against "
+            f"{int(y.max()) + 1} classes; choose data that fit it."
+        )

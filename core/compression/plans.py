@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import PlanError
 from core.networks.arch import ModelRef
 from core.networks.costs import NOTHING, Cost, total
-from core.networks.forms import Dense, Filters, Form, LowRank, SemiSparse, Sparse, SpatialLowRank
+from core.networks.forms import Dense, Filters, Form, LowRank, SemiSparse, Sparse, SpatialLowRank, form_words
 from core.networks.views import LayerView
 from core.networks.wording import shown
 
@@ -136,9 +136,11 @@ def check_plan(plan: Plan, ref: ModelRef, views: tuple[LayerView, ...]) -> None:
             "or make the plan anew."
         )
     for entry in plan.layers:
-        why = entry.form.obstacle(known[entry.layer])
+        view = known[entry.layer]
+        why = entry.form.obstacle(view)
         if why:
-            raise PlanError(f"Layer {entry.layer!r} cannot take the form {entry.form}: {why}; choose another form.")
+            words = form_words(entry.form, view)
+            raise PlanError(f"Layer {entry.layer!r} cannot take the form {words}: {why}; choose another form.")
 
 
 def _form_to_dict(form: Form) -> dict[str, Any]:

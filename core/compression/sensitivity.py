@@ -93,7 +93,8 @@ def sensitivity(
     left out. Equal to applying each plan and running the whole network, to float32 rounding: 1e-4 of the damage or
     1e-9. The model is not touched. ValueError if x is empty, or y has another length, or for an unknown name;
     InputError if the network's outputs are not finite."""
-    from core.compression.measuring import Job, measured
+    from core.compression.measuring import measured
+    from core.compression.tally import Job
 
     if fit not in FITS:
         raise ValueError(f"fit is one of {FITS}, got {fit!r}")

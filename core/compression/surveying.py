@@ -16,10 +16,10 @@ from core.compression.apply import exchange
 from core.compression.fitting import fitted, mask_of
 from core.compression.survey import Curve, LayerSurvey, Survey
 from core.errors import InputError
+from core.networks.bare_states import state_rest, state_views, state_weights
 from core.networks.checkpoints import Opened
-from core.networks.costs import Cost, total
-from core.networks.forms import FAMILIES, Dense, Family, layer_obstacle
-from core.networks.inspection import rest_of, state_views
+from core.networks.forms import FAMILIES, Family, layer_obstacle
+from core.networks.inspection import rest_of
 from core.networks.modules import matrix
 from core.networks.views import LayerView, views
 from core.numerics.conv import matricize
@@ -49,8 +49,9 @@ def survey_model(opened: Opened, progress: mo.Progress | None = None) -> Survey:
         rest, lines = rest_of(model, layers, torch.zeros(1, *shape) if shape else None)
         weights = _module_matrices(model, layers)
     else:
-        rest, lines = _state_rest(opened.state, layers)
-        weights = _state_matrices(opened.state, layers)
+        rest, lines = state_rest(opened.state, layers)
+        stored = state_weights(opened.state, layers)
+        weights = {view.name: _as_stored(stored[view.name], view) for view in layers if view.name in stored}
     return Survey(
         model=opened.ref,
         arch=opened.arch.label if opened.arch else "",
@@ -278,25 +279,8 @@ def _module_matrices(model: nn.Module, layers: tuple[LayerView, ...]) -> dict[st
     return made
 
 
-def _state_matrices(state: Mapping[str, Tensor], layers: tuple[LayerView, ...]) -> dict[str, Tensor]:
-    made = {}
-    for view in layers:
-        packed = view.kind == "in_proj"
-        name = view.name.removesuffix("in_proj") + "in_proj_weight" if packed else f"{view.name}.weight"
-        made[view.name] = _as_stored(state[name], view)
-    return made
-
-
 def _as_stored(weight: Tensor, view: LayerView) -> Tensor:
     """The weight with outputs first; any shape beyond a convolution's flattened to (m, n)."""
     if view.kind == "hf_conv1d":
         return weight.T
     return weight if view.kernel else weight.reshape(view.groups * view.m, view.n)
-
-
-def _state_rest(state: Mapping[str, Tensor], layers: tuple[LayerView, ...]) -> tuple[Cost, tuple[str, ...]]:
-    own = total([Dense().cost(view) for view in layers])
-    numbers = sum(t.numel() for t in state.values())
-    size = sum(t.numel() * t.element_size() for t in state.values())
-    rest = Cost(max(numbers - own.params, 0), 0, max(size - own.bytes, 0), 0)
-    return rest, (f"everything else in the file: {rest.params:,} numbers",)

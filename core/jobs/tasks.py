@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import journeys
+from core import journeys, layer_measures
 from core.compression.plans import Plan
 from core.errors import Cancelled, InputError, RankscopeError
 from core.networks.demo_files import demo_names, demo_path
@@ -108,8 +108,15 @@ def _evaluate(request: Request, progress: Progress) -> Any:
 
 
 def _time_layer(request: Request, progress: Progress) -> Any:
-    found = journeys.time_layer(opened_model(request), request["layer"], request["family"], progress=progress)
+    found = layer_measures.time_layer(opened_model(request), request["layer"], request["family"], progress=progress)
     return {**asdict(found), "noise": found.noise, "measured": found.measured}
+
+
+def _sensitivity(request: Request, progress: Progress) -> Any:
+    names = ("layer", "families", "candidates", "samples", "seed", "fit")
+    asked = {name: request[name] for name in names}
+    found = layer_measures.layer_sensitivity(opened_model(request), opened_data(request), **asked, progress=progress)
+    return {"found": [asdict(entry) for entry in found]}
 
 
 def _recover(request: Request, progress: Progress) -> Any:
@@ -135,6 +142,7 @@ TASKS: dict[str, Task] = {
     "evaluate": _evaluate,
     "time_layer": _time_layer,
     "recover": _recover,
+    "sensitivity": _sensitivity,
     "export": _export,
 }
 

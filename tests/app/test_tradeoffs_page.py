@@ -193,6 +193,26 @@ def test_a_point_can_be_trained_as_a_run_and_its_curve_is_shown(
     assert [a["ay"] for a in drawn["layout"]["annotations"] if a.get("showarrow")] == pytest.approx([88.0])
 
 
+def test_sensitivity_is_a_run_whose_layers_appear_as_they_come(
+    open_page: Open, mlp: Survey, store: Store, launched: list[str]
+) -> None:
+    page = open_page("tradeoffs", mlp)
+    page.button_group(key="tradeoff-all").set_value("Sensitivity of layers").run()
+    pages.press(page, "Measure sensitivity")
+    (run,) = store.runs("sensitivity")
+    assert launched == [run.id] and [p.request["layer"] for p in store.points(run.id)] == [v.name for v in mlp.views]
+    lists = {"at": [1, 5, 9], "damage": [0.5, 0.1, 0.01], "distance": [0.5, 0.2, 0.1], "accuracy": [0.5, 0.9, 0.97]}
+    for point in store.points(run.id)[:2]:
+        one = {"layer": point.request["layer"], "family": "lowrank", **lists, "output": [0.9, 0.4, 0.1], "samples": 256}
+        store.put_result(run.id, point.key, {"found": [{**one, "fit": "whitened", "note": ""}]}, {}, 1.0, "w")
+    store.claim(run.id, "driver")
+    pages.run(page)
+    assert any("2 of 3 points" in bar.proto.text for bar in page.get("progress"))
+    drawn = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "sensitivity" in c.proto.id)
+    assert [trace["name"] for trace in drawn["data"]] == [view.name for view in mlp.views[:2]]
+    assert any("score" in frame.value.columns for frame in page.dataframe)
+
+
 def test_several_points_are_compared_layer_by_layer(open_page: Open, mlp: Survey, store: Store) -> None:
     id = filled(store, mlp)
     page = open_page("tradeoffs", mlp)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.networks.costs import total
 from core.networks.forms import Dense, layer_obstacle
-from core.networks.inspection import count_macs, layer_order, rest_of, state_views
+from core.networks.inspection import count_macs, layer_order, rest_of
 from core.networks.views import LayerView, views
 from tests.layers import LAYERS, Attends, Conv1D, Tied, Wrapped, torch_macs
 

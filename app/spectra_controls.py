@@ -15,6 +15,12 @@ PLOT, TABLE, BELOW = "spectra-plot", "spectra-table", "spectra-below"
 
 ENERGIES = {80: "80 %", 90: "90 %", 95: "95 %", 99: "99 %"}
 QUANTITIES = {"S": "Spectrum", "energy": "Energy", "error": "Error"}
+TERMS = {
+    "plain": {"S": "singular value", "energy": "energy", "error": "error"},
+    "whitened": {"S": "whitened spectrum", "energy": "output energy", "error": "output error"},
+}
+"""What explains a quantity of the matrix that is shown."""
+
 AXES = {"log": "Logarithmic", "linear": "Linear"}
 
 
@@ -52,24 +58,29 @@ def walk(survey: Survey) -> None:
 
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         widgets.choice("Energy marked", ENERGIES, "spectra-energy", value=state.get().energy, term="energy", then=mark)
-        for key, by, label, icon in (("k", -1, "Previous", "upward"), ("j", 1, "Next", "downward")):
-            st.button(
-                label,
-                icon=f":material/arrow_{icon}:",
-                shortcut=key,
-                key=f"spectra-{key}",
-                help=f"{label} layer, key {key}. With two or more layers ticked it moves among them.",
-                on_click=step,
-                args=(by,),
-            )
+        with st.container(horizontal=True, gap="xsmall", width="content"):
+            for key, by, label, icon in (("k", -1, "Previous", "upward"), ("j", 1, "Next", "downward")):
+                st.button(
+                    label,
+                    icon=f":material/arrow_{icon}:",
+                    shortcut=key,
+                    key=f"spectra-{key}",
+                    help=f"{label} layer, key {key}. With two or more layers ticked it moves among them.",
+                    on_click=step,
+                    args=(by,),
+                )
 
 
 def drawn(survey: Survey, longest: int) -> tuple[SpectraView, str, Survey | None]:
     """What is plotted, the kind of reference, and the other checkpoint if that is the reference. longest: spectrum."""
     known = spectra_rows.matrices(survey)
     widgets.forget("spectra-matrix", known)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        quantity = widgets.choice("Shown", QUANTITIES, "spectra-quantity", term="singular value")
+    matrix = matrix_in_hand(survey)
+    terms = TERMS["whitened" if matrix == "whitened" else "plain"]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
+        quantity = widgets.choice(
+            "Shown", QUANTITIES, "spectra-quantity", term=terms[state.value("spectra-quantity") or "S"]
+        )
         st.selectbox(
             "Matrix",
             list(known),
@@ -77,7 +88,7 @@ def drawn(survey: Survey, longest: int) -> tuple[SpectraView, str, Survey | None
             key="spectra-matrix",
             persist_state="session",
             help=help_text("whitened spectrum" if "whitened" in known else "plain spectrum"),
-            width=150,
+            width=135,
             on_change=lambda: redraw(PLOT, BELOW),
         )
         kind = st.selectbox(
@@ -87,16 +98,19 @@ def drawn(survey: Survey, longest: int) -> tuple[SpectraView, str, Survey | None
             key="spectra-reference",
             persist_state="session",
             help=help_text("reference spectrum"),
-            width=165,
+            width=160,
         )
+        if kind != "twin":
+            state.keep("spectra-twin", None)
         twin = _twin(survey) if kind == "twin" else None
         with st.popover("Axes", key="spectra-axes", help="Scale and range of the axes"):
-            normalise, log_x, (first, last) = _axes(longest)
+            normalise, log_x, indices = _axes(longest)
     view = SpectraView(
         quantity=quantity,
         normalise=normalise,
         log_x=log_x,
-        index_range=None if (first, last) == (1, longest) else (min(first, longest - 1), last),
+        unfolding=matrix,
+        index_range=indices,
         points=points(),
     )
     return view, kind, twin
@@ -112,35 +126,53 @@ def show_all(thinned: str) -> None:
     st.toggle(f"{thinned}: show all", key="spectra-all", persist_state="session", on_change=lambda: redraw(PLOT, BELOW))
 
 
-def _axes(longest: int) -> tuple[bool, bool, tuple[int, int]]:
-    """Normalised, logarithmic index, first and last index: what one sets once."""
+def _axes(longest: int) -> tuple[bool, bool, tuple[int, int] | None]:
+    """Normalised, logarithmic index, first and last index (None for all): what one sets once."""
     normalise = st.toggle(
         "Every line over its own largest value",
-        True,
         key="spectra-normalise",
         persist_state="session",
-        help="On, to compare shapes. Off, singular values are in the units of the weights.",
+        help="On, to compare shapes. Off, singular values are in units of the weights, or of the outputs if whitened.",
     )
     scale = widgets.choice("Index axis", AXES, "spectra-x")
-    indices = (1, longest)
-    if longest > 2:
-        key = f"spectra-range-{longest}"
-        indices = st.slider("Indices shown", 1, longest, (1, longest), key=key, persist_state="session")
-    return normalise, scale == "log", indices
+    return normalise, scale == "log", _indices(longest) if longest > 2 else None
+
+
+def _indices(longest: int) -> tuple[int, int] | None:
+    """First and last index, None for all of them. What was asked for is kept whatever the longest spectrum is, and the
+    slider shows what there is of it."""
+    key, asked = f"spectra-range-{longest}", state.value("spectra-range") or (1, longest)
+    shown = min(asked[0], longest - 1), min(asked[1], longest)
+    if state.value(key) != shown:
+        state.keep(key, shown)
+
+    def ask(ends: tuple[int, int]) -> None:
+        first = min(ends[0], longest - 1)
+        state.keep("spectra-range", None if tuple(ends) == (1, longest) else (first, max(ends[1], first + 1)))
+
+    st.slider("Indices shown", 1, longest, key=key, on_change=state.changed(key, ask))
+    return None if shown == (1, longest) else shown
 
 
 def _twin(survey: Survey) -> Survey | None:
     """Another checkpoint with layers of the same names and shapes: an embedded demo or one this tab has opened."""
     demos = [made for name in sources.demos() if (made := services.survey(name)) is not None]
     others = {
-        found.model.digest: found
+        found.model.digest[:12]: found
         for found in (*demos, *state.opened())
         if found.model.digest != survey.model.digest and references.alike(survey, found)
     }
+    if state.value("spectra-twin") not in others:
+        state.keep("spectra-twin", next(iter(others), None))
     if not others:
         st.markdown("No other open model has layers of these names and shapes: open one, then come back.")
         return None
     name = st.selectbox(
-        "Checkpoint", list(others), format_func=lambda name: others[name].model.name, key="spectra-twin", width=200
+        "Checkpoint",
+        list(others),
+        format_func=lambda name: others[name].model.name,
+        key="spectra-twin",
+        persist_state="session",
+        width=200,
     )
     return others.get(name)

@@ -15,10 +15,20 @@ from core.compression.survey import LayerSurvey, Survey
 from core.networks.forms import FAMILIES, Dense
 from core.numerics.svd import Spectrum
 
+RULES = "spectra-rule-rows"
+_COMPACT = f"""<style>
+@media (max-width: 640px) {{
+  .st-key-{RULES} {{ gap: 0.25rem; }}
+  .st-key-{RULES} button {{ min-height: 1.75rem; padding: 0 0.5rem; }}
+}}
+</style>"""
+"""Rules in lines as low as a finger allows on a narrow window, which has them under one another."""
+
 
 @st.fragment(key=BELOW)
 def below(survey: Survey) -> None:
     """One tab at a time is computed and sent."""
+    state.mirror()
     now = state.get()
     layer = survey.layer(now.primary) if survey.layers else None
     if layer is None:
@@ -31,7 +41,10 @@ def below(survey: Survey) -> None:
         "All layers": _all_layers,
         "Ledger": _ledger,
     }
-    tabs = st.tabs(list(titles), key="spectra-tabs", on_change="rerun")
+    if state.value("spectra-tabs") != state.value("spectra-tab"):
+        state.keep("spectra-tabs", state.value("spectra-tab"))
+    open_one = state.changed("spectra-tabs", lambda title: state.keep("spectra-tab", title))
+    tabs = st.tabs(list(titles), key="spectra-tabs", on_change=open_one)
     for tab, draw in zip(tabs, titles.values(), strict=True):
         if tab.open:
             with tab:
@@ -68,10 +81,11 @@ def _hand_over(
 ) -> None:
     """One row a rule: its name and meaning, its rank and energy, and the button."""
     name, plan = layer.view.name, state.get().plan or Plan(survey.model)
+    energy = "its outputs' energy" if matrix_in_hand(survey) == "whitened" else "its energy"
     form = plan.form(name)
     says = "dense" if isinstance(form, Dense) else f"{tuning.label_of(form.family, layer.view)}, {form.level}"
     if family:
-        st.markdown(f"In Tune this layer is **{says}**.", help=help_text("plan"))
+        st.markdown(f"In Tune this layer is **{says}**; a button gives it that rank.", help=help_text("plan"))
     else:
         st.info(f"It stays dense in Tune: {frame.literal(layer.obstacle or 'this matrix has no form')}.")
 
@@ -81,23 +95,26 @@ def _hand_over(
         state.change_plan(new)
         redraw(BELOW)
 
-    with st.container(gap="xsmall"):
+    st.html(_COMPACT)
+    with st.container(gap="xsmall", key=RULES):
         for mark in sorted(marks, key=lambda mark: (mark.rank, mark.label)):
             term = ALIASES.get(mark.name, mark.name)
             costs = " · costs more" if even is not None and mark.rank > even else ""
-            words, button = st.columns([2, 1], vertical_alignment="center", gap="small")
             meaning = help_text(term) if term in GLOSSARY else mark.source
-            words.markdown(f"{mark.label}: **{mark.rank}**{costs}", help=meaning)
-            kept = f"Gives this layer rank {mark.rank}, which keeps {spectrum.energy(mark.rank):.1%} of its energy."
-            button.button(
-                f"Use {mark.rank} in Tune",
-                key=f"use-{mark.name}",
-                on_click=use,
-                args=(mark.rank,),
-                disabled=not family or mark.rank < 1,
-                help=kept if mark.rank else "By this rule nothing stands out, so there is no rank to use.",
-                width="stretch",
+            kept = (
+                f"Gives this layer rank {mark.rank} in Tune, which keeps {spectrum.energy(mark.rank):.1%} of {energy}."
             )
+            with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
+                st.markdown(f"{mark.label}: **{mark.rank}**{costs}", help=meaning, width="stretch")
+                st.button(
+                    f"Use {mark.rank}",
+                    key=f"use-{mark.name}",
+                    on_click=use,
+                    args=(mark.rank,),
+                    disabled=not family or mark.rank < 1,
+                    help=kept if mark.rank else "By this rule nothing stands out, so there is no rank to use.",
+                    width=88,
+                )
 
 
 def _errors(survey: Survey, layer: LayerSurvey) -> None:
@@ -158,7 +175,8 @@ def _eigenvalues(survey: Survey, layer: LayerSurvey) -> None:
             return
         for row in _facts(found):
             for column, (label, value, term) in zip(st.columns(3), row, strict=True):
-                column.metric(label, value, help=help_text(term))
+                squared = f"\n\nHere as an eigenvalue, λ = σ², where σ = {found.mp_edge:.3g}." if "λ" in label else ""
+                column.metric(label, value, help=help_text(term) + squared)
 
 
 def _facts(found: spectra_rows.Diagnostics) -> tuple[tuple[tuple[str, str, str], ...], ...]:
@@ -175,7 +193,7 @@ def _facts(found: spectra_rows.Diagnostics) -> tuple[tuple[tuple[str, str, str],
         ),
         (
             ("points in the tail", str(found.alpha_tail), "alpha tail"),
-            ("noise edge", f"{found.mp_edge:.3g}", "marchenko-pastur edge"),
+            ("noise edge, λ", f"{found.mp_edge**2:.3g}", "marchenko-pastur edge"),
             ("spikes", str(found.spikes), "spikes"),
         ),
         (

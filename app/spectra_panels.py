@@ -16,9 +16,14 @@ from app.figures.spectra_view import SpectraView
 from app.figures.thinning import POINTS
 from app.glossary import help_text
 from app.spectra_controls import BELOW, PLOT, TABLE, drawn, matrix_in_hand, redraw, show_all, shown, walk
+from app.views import SEARCH
 from core.compression.survey import LayerSurvey, Survey
 
 FIGURE = "spectra-figure"
+
+TALL, ROWS, EDGE = 420, (35, 43), 38
+"""Pixels: of the table at most, so that with its controls it is as tall as the plot with its own (measured); of a row,
+which grows where there are few; of the heading and the border."""
 
 RINGS = 4
 """Lines up to which each has its rank marked; of more only the one in hand, as labels would collide (chosen)."""
@@ -28,11 +33,11 @@ RINGS = 4
 def plot(survey: Survey) -> None:
     """Spectra of the ticked layers over all others, with everything that says how they are drawn."""
     now, matrix = state.get(), matrix_in_hand(survey)
-    walk(survey)
     place = st.container()  # the figure stands above its controls, so that a phone shows it first
     layers = {layer.view.name: spectra_rows.seen_as(layer, matrix) for layer in survey.layers}
     longest = max((layer.spectrum.k for layer in layers.values() if layer.spectrum), default=2)
     view, kind, twin = drawn(survey, longest)
+    state.mirror()
     selected = [layers[name] for name in now.selected]
     first = [survey.layer(name) for name in sorted(now.selected, key=lambda name: name != now.primary)]
     room = min(MOST_REFERENCES, spectra_rows.MOST - len(selected))
@@ -57,7 +62,9 @@ def plot(survey: Survey) -> None:
 def table(survey: Survey) -> None:
     """Every layer as a row: filters above, ticks on the left, what a number means in its heading."""
     now = state.get()
+    walk(survey)
     _filters(survey)
+    state.mirror()
     layers = shown(survey)
     if not layers:
         st.info("No layer has that name and kind. Clear the search to see all of them.")
@@ -68,17 +75,20 @@ def table(survey: Survey) -> None:
     if sorted(_rows(key)) != wanted:
         state.keep(key, {"selection": {"rows": wanted, "columns": [], "cells": []}})
     columns = spectra_rows.table(survey, layers, now.energy)
+    tall = min(max((TALL - EDGE) // len(names), ROWS[0]), ROWS[1])
     st.dataframe(
         columns,
         key=key,
         hide_index=True,
-        height=min(38 + 35 * len(names), 490),
+        height=min(EDGE + tall * len(names), TALL),
+        row_height=tall,
         placeholder="–",
         column_config=_columns(survey, now.energy, spectra_rows.spark_low(columns["log σ"])),
         on_select=lambda: _ticked(names, key),
         selection_mode="multi-row",
         alt=f"Layers of {survey.model.name}: tick a row to draw its spectrum.",
     )
+    st.markdown("Further right in the table: MACs, other ranks, alpha, and why a layer stays dense.")
     if not survey.runnable:
         st.markdown(f"MACs are unknown: {frame.literal(survey.reason)}.")
     if len(now.selected) >= spectra_rows.MOST:
@@ -93,7 +103,7 @@ def table_key(survey: Survey, names: list[str]) -> str:
 def _filters(survey: Survey) -> None:
     """Kinds and a part of the name."""
     found = spectra_rows.kinds(survey)
-    widgets.forget("spectra-kinds", found)
+    widgets.forget("spectra-kinds", found if len(found) > 1 else ())
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         if len(found) > 1:
             st.pills("Kinds", found, selection_mode="multi", key="spectra-kinds", persist_state="session")
@@ -102,6 +112,7 @@ def _filters(survey: Survey) -> None:
             type="search",
             live=True,
             key="spectra-search",
+            max_chars=SEARCH,
             persist_state="session",
             placeholder="part of a name",
         )
@@ -155,16 +166,16 @@ def _columns(survey: Survey, energy: int, low: float) -> dict[str, Any]:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     macs = help_text("MACs") if survey.runnable else f"Unknown, because {frame.literal(survey.reason)}."
     return {
-        "layer": text("layer", width=125, help="Where the layer stands in the network."),
+        "layer": text("layer", width=112, help="Where the layer stands in the network."),
         "log σ": st.column_config.LineChartColumn(
-            "log σ", width=75, y_min=low, y_max=0, help=help_text("singular value")
+            "log σ", width=52, y_min=low, y_max=0, help=help_text("singular value")
         ),
-        "kind": text("kind", help="What the layer is; hf_conv1d is a linear layer stored transposed."),
-        "shape": text("shape", help="Outputs × inputs; for a convolution inputs → outputs and its kernel."),
-        "parameters": number("parameters", format="localized", help=help_text("parameters")),
+        "kind": text("kind", width=56, help="What the layer is; hf_conv1d is a linear layer stored transposed."),
+        "shape": text("shape", width=142, help="Outputs × inputs; for a convolution inputs → outputs and its kernel."),
+        "parameters": number("parameters", width=84, format="localized", help=help_text("parameters")),
         "MACs": number("MACs", format="localized", help=macs) if survey.runnable else text("MACs", help=macs),
-        "rank": number(f"rank {energy} %", help=help_text("energy rank")),
-        "break-even": number("break-even", help=help_text("break-even rank")),
+        "rank": number(f"rank {energy} %", width=72, help=help_text("energy rank")),
+        "break-even": number("break-even", width=78, help=help_text("break-even rank")),
         "stable rank": number("stable rank", format="%.1f", help=help_text("stable rank")),
         "entropy rank": number("entropy rank", format="%.1f", help=help_text("entropy rank")),
         "numerical rank": number("numerical rank", help=help_text("numerical rank")),

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from app import links
+from app.views import VIEWS
 from core.compression.plans import Plan
 from core.compression.survey import Survey
 
@@ -52,7 +53,7 @@ class _Session:
 
     tab: its own random name. dialog: the one that is open. teaching: None until asked. fresh: the model was opened just
     now. left: jobs this tab gave up while others wait for them. followed: jobs that have a panel in this run. opened:
-    by digest."""
+    by digest. views: how pages are looked at, by parameter of the address."""
 
     past: list[Plan] = field(default_factory=list)
     future: list[Plan] = field(default_factory=list)
@@ -68,6 +69,7 @@ class _Session:
     left: set[str] = field(default_factory=set)
     followed: set[str] = field(default_factory=set)
     opened: dict[str, Survey] = field(default_factory=dict)
+    views: dict[str, str] = field(default_factory=dict)
 
 
 def get() -> Selection:
@@ -135,6 +137,9 @@ def reset() -> None:
     session.revision += 1
     session.restored = True
     session.jobs = {}
+    session.views = {}
+    for view in VIEWS:
+        st.session_state.pop(view.key, None)
     st.session_state["selection"] = Selection()
     mirror()
 
@@ -289,7 +294,8 @@ def changed(key: str, apply: Callable[[Any], None]) -> Callable[[], None]:
 
 
 def mirror() -> None:
-    """Writes the selection to the address; called on every page, because a page switch drops it."""
+    """Writes the selection and the views to the address; called on every page, because a page switch drops it, and by
+    fragments whose controls are views."""
     now = get()
     wanted = {
         "s": SCHEMA,
@@ -309,11 +315,22 @@ def mirror() -> None:
     if not _session().restored:  # what the address says is still to be read
         wanted["cfg"] = st.query_params.get("cfg", "")
         wanted["pin"] = st.query_params.get("pin", "")
-    for name, text in wanted.items():
+    for name, text in (wanted | _views()).items():
         if text and st.query_params.get(name) != text:
             st.query_params[name] = text
         elif not text and name in st.query_params:
             del st.query_params[name]
+
+
+def _views() -> dict[str, str]:
+    """How pages are looked at, by parameter. What a page switch took from the session is put back, or set as the
+    address said, so controls of `VIEWS` need no default of their own."""
+    kept = _session().views
+    for view in VIEWS:
+        if view.key not in st.session_state:
+            st.session_state[view.key] = view.value(kept.get(view.parameter, ""))
+        kept[view.parameter] = view.text(st.session_state[view.key])
+    return kept
 
 
 def _listed(names: list[str]) -> str:
@@ -352,6 +369,7 @@ def _from_address(session: _Session) -> Selection:
     def names(text: str) -> tuple[str, ...]:
         return tuple(part.replace("%2C", ",").replace("%25", "%") for part in text.split(",") if part)
 
+    session.views = {view.parameter: q.get(view.parameter, "") for view in VIEWS}
     energy = q.get("energy", "90")
     return Selection(
         model=q.get("model", DEFAULT_MODEL),

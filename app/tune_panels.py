@@ -221,6 +221,7 @@ def _details(survey: Survey, now: state.Selection) -> None:
     """Everything that is looked at after the drag: measured numbers, the typed editor, the layer in hand."""
     from app import tune_details, tune_table
 
+    state.mirror()
     plan = now.plan or Plan(survey.model)
     with st.container(horizontal=True, vertical_alignment="center"):
         if survey.runnable and st.button(
@@ -239,9 +240,9 @@ def _details(survey: Survey, now: state.Selection) -> None:
         view = st.segmented_control(
             "Below",
             ("Before and after", "Layer in hand", "Edit as a table"),
-            default="Before and after",
             label_visibility="collapsed",
             key="tune-below",
+            persist_state="session",
         )
     job = services.job(state.job("full"))
     if job is not None and not job.over:

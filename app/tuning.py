@@ -11,7 +11,7 @@ from core.compression.plans import LayerPlan, Plan, plan_cost
 from core.compression.survey import LayerSurvey, Survey
 from core.networks.costs import QUANTITIES, Cost
 from core.networks.forms import FAMILIES, Dense, Form
-from core.networks.views import LINEAR, LayerView
+from core.networks.views import LayerView
 
 Json = dict[str, Any]
 
@@ -46,7 +46,7 @@ def families_of(layer: LayerSurvey, mode: str, form: Form) -> list[str]:
 
 def label_of(family: str, view: LayerView) -> str:
     """What to call a family on this layer: a linear layer has no kernel to speak of."""
-    return "low-rank (two factors)" if family == "lowrank" and view.kind in LINEAR else FAMILIES[family].label
+    return FAMILIES[family].label_on(view)
 
 
 def bars(survey: Survey, plan: Plan, mode: str, locked: Sequence[str]) -> list[Json]:

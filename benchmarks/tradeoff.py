@@ -1,4 +1,4 @@
-"""Measured accuracy against cost: `python -m benchmarks.tradeoff MODEL DATA` writes results/tradeoff.json and a picture.
+"""Measured accuracy against cost: `python -m benchmarks.tradeoff MODEL DATA` writes JSON and a picture.
 
 A sweep like any other, through the database, the engine and the driver; only the database is a file of its own.
 """

@@ -138,6 +138,15 @@ def _blank(arch: Arch | None, name: str) -> nn.Module:
         return build(arch)
 
 
+def states_bundle(plan: bytes) -> bool:
+    """Whether a plan.json is one that an export wrote; that of a plan alone is not."""
+    try:
+        bundle = json.loads(plan)["bundle"]
+        return {"schema", "files", "digest"} <= set(bundle) and isinstance(bundle["files"], dict)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return False
+
+
 def listed(folder: Path, content: Mapping[str, Any]) -> tuple[BundleFile, ...]:
     """Every file of the bundle, verified; plan.json first. ValueError for one that is missing, changed or unknown."""
     from core import bundle_loader

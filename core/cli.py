@@ -15,10 +15,11 @@ from rich.table import Table
 from core import cli_runs, journeys
 from core.compression.allocate import METHODS, Budget, Rules, allocate
 from core.compression.plans import STEPS, Plan, Repair, plan_cost
+from core.compression.survey import Survey
 from core.console import ArchOption, JsonOption, Model, err, one_of, out, print_json, progress_bar, write_text
 from core.errors import InputError, RankscopeError
 from core.networks.arch import IMAGENET_MEAN, IMAGENET_STD, Inputs
-from core.networks.costs import QUANTITIES
+from core.networks.costs import QUANTITIES, Cost
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Rankscope without a browser.")
 cli_runs.register(app)
@@ -78,7 +79,7 @@ def rules(
         raise InputError(f"{opened.ref.name} has no layer {layer!r}; it has {', '.join(names[:6])} and so on.")
     found = survey.layer(layer).spectrum
     if found is None:
-        raise InputError(f"The weight of {layer!r} holds NaN or infinite values, so it has no rank; choose another.")
+        raise InputError(f"Layer {layer!r} has no rank to speak of: {survey.layer(layer).obstacle}; choose another.")
     marks = rank_marks(found)
     if as_json:
         return print_json({"layer": layer, "m": found.m, "n": found.n, "rules": [asdict(mark) for mark in marks]})
@@ -91,7 +92,7 @@ def rules(
 @app.command()
 def plan(
     model: Model,
-    keep: Annotated[float, typer.Option(help="fraction of the dense cost to keep, between 0 and 1")],
+    keep: Annotated[float, typer.Option(help="fraction of the dense cost to keep, above 0 and at most 1")],
     quantity: Annotated[str, typer.Option(help=" or ".join(QUANTITIES))] = "macs",
     data: DataOption = "",
     method: Annotated[str, typer.Option(help=" or ".join(METHODS))] = "exact",
@@ -107,11 +108,11 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Choose forms and ranks under a budget. With --data, by output errors and damage measured on training inputs."""
-    from core.networks.forms import FAMILIES
+    from core.networks.forms import FAMILIES, form_words
 
     opened = journeys.open_network(model, arch, code, _inputs(takes))
-    if not 0.0 <= keep <= 1.0:
-        raise InputError(f"--keep takes a fraction between 0 and 1, not {keep}.")
+    if not 0.0 < keep <= 1.0:
+        raise InputError(f"--keep takes a fraction above 0 and at most 1, not {keep}.")
     one_of("--quantity", quantity, QUANTITIES)
     one_of("--method", method, METHODS)
     chosen = tuple(filter(None, families.split(","))) or Rules().families
@@ -132,9 +133,11 @@ def plan(
     repair = Repair(tuple(s for s in STEPS if s in wanted) if survey.runnable else (), samples, seed)
     budget = Budget.keep(survey, keep, quantity)
     made = allocate(survey, budget, method, Rules(multiple=multiple, families=chosen), repair)
+    if made.outcome == "BELOW_FLOOR":
+        raise InputError(made.remedy)
     if out_file is not None:
         write_text(out_file, made.plan.to_json() + "\n")
-    kept = {q: made.cost.of(q) / max(survey.dense.of(q), 1) for q in QUANTITIES}
+    kept = _kept(made.cost, survey)
     content = {
         "outcome": made.outcome,
         "remedy": made.remedy,
@@ -149,7 +152,7 @@ def plan(
         return print_json(content)
     table = Table("layer", "form")
     for entry in made.plan.layers:
-        table.add_row(entry.layer, str(entry.form))
+        table.add_row(entry.layer, form_words(entry.form, survey.layer(entry.layer).view))
     out.print(table)
     out.print(f"{made.outcome} {made.remedy}".strip(), "kept: " + ", ".join(f"{v:.1%} of {q}" for q, v in kept.items()))
     out.print(f"predicted: {made.error:.4g} ({made.objective})")
@@ -179,8 +182,7 @@ def evaluate(
     content = journeys.as_dict(found)
     if plan_made is not None:
         survey = journeys.survey_of(opened)
-        cost = plan_cost(plan_made, survey.views, survey.rest)
-        content["kept"] = {q: cost.of(q) / max(survey.dense.of(q), 1) for q in QUANTITIES}
+        content["kept"] = _kept(plan_cost(plan_made, survey.views, survey.rest), survey)
     if as_json:
         return print_json(content)
     table = Table("measured", "accuracy", "± (binomial)", "n", "seed")
@@ -201,7 +203,7 @@ def evaluate(
 def export(
     model: Model,
     plan_file: Annotated[Path, typer.Option("--plan", help="a plan made by `plan` or the app")],
-    folder: Annotated[Path, typer.Option("--out", help="the folder to make")],
+    folder: Annotated[Path, typer.Option("--out", help="the folder to make, or the zip if its name ends in .zip")],
     data: DataOption = "",
     limit: Annotated[int | None, typer.Option(min=1, help="test examples for the report; all by default")] = None,
     arch: ArchOption = "",
@@ -271,6 +273,12 @@ def main() -> None:
         sys.exit(130)
     err.print(sentence, soft_wrap=True)
     sys.exit(2)
+
+
+def _kept(cost: Cost, survey: Survey) -> dict[str, float]:
+    """The share of each quantity that is left, without those of which nothing is known: weights alone have no MACs."""
+    dense = {quantity: survey.dense.of(quantity) for quantity in QUANTITIES}
+    return {quantity: cost.of(quantity) / whole for quantity, whole in dense.items() if whole}
 
 
 def _read_plan(path: Path) -> Plan:

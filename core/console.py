@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +21,9 @@ from core.errors import InputError
 WIDE = 160
 """Columns of a table that does not go to a terminal."""
 
+EVERY = 10.0
+"""Least seconds between two lines of progress that do not go to a terminal (chosen: a log stays short)."""
+
 Plain = partial(Console, markup=False, emoji=False, highlight=False)  # names of layers are shown as they are
 out, err = Plain(width=None if sys.stdout.isatty() else WIDE), Plain(stderr=True)
 
@@ -32,13 +36,30 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard outpu
 
 @contextmanager
 def progress_bar(remaining: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error while the work lasts, with the time it may still take if asked for; none where that is
-    not a terminal."""
+    """A bar on standard error while the work lasts, with the time it may still take if asked for; where that is no
+    terminal a plain line every `EVERY` seconds, none for what takes less."""
+    if not err.is_terminal:
+        yield _lines(time.monotonic)
+        return
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()) if remaining else (TimeElapsedColumn(),)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
+
+
+def _lines(clock: Callable[[], float]) -> Callable[[str, int, int], None]:
+    """Prints "what: done of total, elapsed" for the calls that come at least `EVERY` seconds after the last line."""
+    start = last = clock()
+
+    def tell(what: str, done: int, of: int) -> None:
+        nonlocal last
+        now = clock()
+        if now - last >= EVERY:
+            last = now
+            err.print(f"{what}: {done:,} of {of:,}, {now - start:.0f} s", soft_wrap=True)
+
+    return tell
 
 
 def print_json(content: Any) -> None:

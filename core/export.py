@@ -35,6 +35,7 @@ from core.bundles import (
     BundleFile,
     listed,
     read_bundle,
+    states_bundle,
     zip_bundle,
 )
 from core.compression.plans import Plan, check_plan
@@ -92,7 +93,7 @@ def write_bundle(
     target = Path(folder).expanduser().resolve()
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        _refuse_foreign(target)
+        refuse_foreign(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         check = _write(partial, opened, plan, compressed, survey, example, facts or Facts())
@@ -144,17 +145,23 @@ def _write(
         "provenance": asdict(made),
     }
     _write_plan(folder, content)
+    read = proved(folder, opened)
+    others = tuple((file.name, file.size, file.sha256) for file in read.files if file.name != PLAN)
+    proof = Proof(read.outputs, read.max_difference, others, tuple(notes), opened.arch is not None)
+    (folder / REPORT).write_text(report(plan, survey, facts, made, proof), encoding="utf-8")
+    _write_plan(folder, content)
+    return BundleCheck(read.max_difference, read.outputs, True, listed(folder, content))
+
+
+def proved(folder: Path, opened: Opened) -> BundleCheck:
+    """The check of a bundle that was just written. RankscopeError if it does not read back to equal outputs."""
     read, largest = _read_back(folder, opened)
     if not read.max_difference <= EXACT * largest:
         raise RankscopeError(
             f"The exported network differs from the one in hand by {read.max_difference:.3g} (largest output "
             f"{largest:.3g}), so nothing was written."
         )
-    others = tuple((file.name, file.size, file.sha256) for file in read.files if file.name != PLAN)
-    proof = Proof(read.outputs, read.max_difference, others, tuple(notes), opened.arch is not None)
-    (folder / REPORT).write_text(report(plan, survey, facts, made, proof), encoding="utf-8")
-    _write_plan(folder, content)
-    return BundleCheck(read.max_difference, read.outputs, True, listed(folder, content))
+    return read
 
 
 def _read_back(folder: Path, opened: Opened) -> tuple[BundleCheck, float]:
@@ -263,26 +270,22 @@ def _write_plan(folder: Path, content: dict[str, Any]) -> None:
     (folder / PLAN).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _refuse_foreign(target: Path) -> None:
+def refuse_foreign(target: Path) -> None:
     """InputError unless the target is free, an empty folder, or a former bundle with nothing else in it."""
     name = display_name(target)
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise InputError(f"{name} is a file; choose a folder to export to.")
-    found = sorted(path.name for path in target.iterdir())
+    try:
+        if not target.exists():
+            return
+        if not target.is_dir():
+            raise InputError(f"{name} is a file; choose a folder to export to.")
+        found = sorted(path.name for path in target.iterdir())
+        is_bundle = (target / PLAN).is_file() and states_bundle((target / PLAN).read_bytes())
+    except OSError as error:
+        raise InputError(f"{name} cannot be looked into ({error.strerror}); choose another folder.") from error
     others = [entry for entry in found if entry not in (*FILES, "__pycache__")]
-    if others or (found and not _is_bundle(target)):
+    if others or (found and not is_bundle):
         kept = display_name(Path((others or found)[0]))
         raise InputError(f"{name} holds other files ({kept}), which an export would remove; choose a new folder.")
-
-
-def _is_bundle(folder: Path) -> bool:
-    """Whether there is a plan.json that an export wrote; a plan alone is not."""
-    try:
-        return "bundle" in json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return False
 
 
 def _move(partial: Path, target: Path) -> None:

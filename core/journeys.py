@@ -219,7 +219,7 @@ def export(
 
     is_zip = folder.suffix.lower() == SUFFIX
     write = write_zip if is_zip else write_bundle
-    (refuse_foreign_zip if is_zip else refuse_foreign)(folder)  # before anything is measured
+    (refuse_foreign_zip if is_zip else refuse_foreign)(folder.expanduser())  # before anything is measured
     survey = survey_of(opened, progress)
     if data is not None:
         survey = known_calibration(opened, data, plan.repair.samples, plan.repair.seed) or survey

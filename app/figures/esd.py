@@ -62,7 +62,7 @@ def esd_figure(
         style = {"color": look.color(2), "width": 1.5, "dash": "dash"}
         fig.add_shape(type="line", x0=edge, x1=edge, y0=0, y1=1, yref="paper", line=style)
         share = (x.to(edge) - x.range[0]) / (x.range[1] - x.range[0])
-        note(fig, f"noise edge; {diagnostics.spikes} above it", look, share, "center")
+        note(fig, f"noise edge λ = {edge:.3g}; {diagnostics.spikes} above it", look, share, "center")
     end_labels(fig, ends, x, y, look, height)
     axes = {"xaxis": x.axis(look, "eigenvalue λ = σ²"), "yaxis": y.axis(look, "eigenvalues in the bin")}
     return dress(fig, look, "esd", height, margin([e.name for e in ends], look), bargap=0, **axes)
@@ -79,7 +79,7 @@ def esd_alt(diagnostics: Diagnostics | None) -> str:
     """How many eigenvalues stand above the noise edge, and how heavy the tail is."""
     if diagnostics is None:
         return "Histogram of the layer's eigenvalues."
-    text = f"{diagnostics.spikes} eigenvalues above the noise edge"
+    text = f"{diagnostics.spikes} eigenvalues above the noise edge λ = {diagnostics.mp_edge**2:.3g}"
     return text + (
         f"; power-law tail with exponent {diagnostics.alpha:.2f}." if diagnostics.alpha else "; no tail to fit."
     )

@@ -68,22 +68,27 @@ def spectra_figure(
 
 def spectra_table(selected: Sequence[LayerSurvey], view: SpectraView = DEFAULT) -> dict[str, list[float | None]]:
     """The drawn numbers, shares in [0, 1]: column "rank", thinned as `view.points` says, then a column per layer, None
-    past its end."""
+    past its end. A heading says of what the numbers are, unless they are singular values of the weights."""
     curves = [(name, values(s, view.quantity, view.normalise)) for name, s in view.named(selected)]
     ranks = indices(max((len(y) for _, y in curves), default=0), view.points, log=view.log_x).tolist()
     table: dict[str, list[float | None]] = {"rank": ranks}
     for name, y in curves:
-        table[name] = [float(y[r - 1]) if r <= len(y) and np.isfinite(y[r - 1]) else None for r in ranks]
+        table[name if view.plain else f"{name}: {view.words}"] = [
+            float(y[r - 1]) if r <= len(y) and np.isfinite(y[r - 1]) else None for r in ranks
+        ]
     return table
 
 
 def spectra_alt(selected: Sequence[LayerSurvey], view: SpectraView = DEFAULT) -> str:
-    """Which layer decays slowest and fastest, by the share of its ranks that 90 % of its energy needs."""
+    """What is drawn, and which layer decays slowest and fastest, by the share of its ranks that 90 % of the energy of
+    its weights, or outputs, needs."""
     shares = {name: (1 + int(np.argmax(values(s, "energy") >= 0.9))) / len(s.S) for name, s in view.named(selected)}
     if not shares:
         return "Spectra of all layers; none is selected."
     slow, fast = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
-    found = f"Slowest decay: {slow}, which needs {shares[slow]:.0%} of its ranks for 90 % of its energy"
+    energy = f"90 % of the energy of its {view.of}"
+    drawn = "" if view.plain else f"{view.words.capitalize()}. "
+    found = f"{drawn}Slowest decay: {slow}, which needs {shares[slow]:.0%} of its ranks for {energy}"
     return found + (f"; fastest: {fast} with {shares[fast]:.0%}." if len(shares) > 1 else ".")
 
 

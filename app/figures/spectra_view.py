@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from core.numerics.svd import Spectrum
 
 SELECTED_POINTS = 960  # shared by all coloured lines, so that a figure of 40 layers stays under 100 KiB
-TITLES = {"S": "singular value σ<sub>k</sub>", "energy": "energy kept", "error": "relative error of the weights"}
+WHITENED = "whitened"
+"""The one matrix that weighs a layer by its inputs, so that its spectrum speaks of outputs and not of weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpectraView:
     """What is plotted: "S" (singular values; over each line's own sigma_1 if `normalise`), "energy" or "error", against
-    rank 1..k or only `index_range` (first, last). At most `points` per line, None for every one."""
+    rank 1..k or only `index_range` (first, last), of the matrix called `unfolding`, or a layer's first without it. At
+    most `points` per line, None for every one."""
 
     quantity: str = "S"
     normalise: bool = True
@@ -61,8 +63,26 @@ class SpectraView:
         return [End(name, r, float(drawn[r - 1]), color, glyph) for r in last]
 
     @property
+    def of(self) -> str:
+        """What the matrix speaks of."""
+        return "outputs" if self.unfolding == WHITENED else "weights"
+
+    @property
+    def words(self) -> str:
+        """What is drawn, and of what."""
+        if self.quantity == "error":
+            return f"relative error of the {self.of}"
+        named, seen = {"S": ("singular value", "whitened "), "energy": ("energy kept", "output ")}[self.quantity]
+        return seen + named if self.unfolding == WHITENED else named
+
+    @property
+    def plain(self) -> bool:
+        """Whether it draws singular values of the weights, what a spectrum is without further words."""
+        return self.quantity == "S" and self.unfolding != WHITENED
+
+    @property
     def title(self) -> str:
         """Title of the value axis, with its unit."""
         if self.quantity != "S":
-            return TITLES[self.quantity]
-        return TITLES["S"] + (" / σ<sub>1</sub>" if self.normalise else " (units of the weights)")
+            return self.words
+        return f"{self.words} σ<sub>k</sub>" + (" / σ<sub>1</sub>" if self.normalise else f" (units of the {self.of})")

@@ -68,6 +68,13 @@ SPECTRA: dict[str, Term] = {
         "a share, usually from 0 to 1, shown in per cent",
         "Wang et al. 2024 (SVD-LLM)",
     ),
+    "output energy": Term(
+        "Output energy",
+        "The share of the layer's squared outputs on the calibration batch that its first r whitened directions hold.",
+        r"\frac{\sum_{i \le r} \sigma_i(W G^{1/2})^2}{\sum_i \sigma_i(W G^{1/2})^2}",
+        "a share from 0 to 1, shown in per cent",
+        "Wang et al. 2024 (SVD-LLM)",
+    ),
     "damage": Term(
         "Damage",
         "What the whole network's answers lose when only this layer is compressed, on the calibration batch.",

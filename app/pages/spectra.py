@@ -9,7 +9,7 @@ if found is None:
     st.stop()
 assert found is not None
 
-left, right = st.columns([5, 4], gap="medium")
+left, right = st.columns(2)
 with left:
     spectra_panels.plot(found)
 with right:

@@ -171,18 +171,21 @@ def make_arch(
 def parse_arch(text: str) -> Arch:
     """The Arch named by a short text, as given to --arch.
 
-    `mlp:64-128-10`, `autoencoder:64-32-8` (mirrored), `convnet:1-16-32-10` (channels, widths, classes), `resnet20`
-    (also 32, 44, 56 and every 6 n + 2), `resnet18`, `transformer`; the last three take options after a colon:
-    `resnet20:classes=100,channels=1,width=8`, `resnet18:stem=7,size=224,classes=1000`,
+    `mlp:64-128-10`, `autoencoder:64-32-8` (mirrored), `convnet:1-16-32-10` (channels, widths, classes; with the size
+    of its images `convnet:1-16-32-10,size=28`), `resnet20` (also 32, 44, 56 and every 6 n + 2), `resnet18`,
+    `transformer`; the last three take options after a colon: `resnet20:classes=100,channels=1,width=8,size=28`,
+    `resnet18:stem=7,size=224,classes=1000`,
     `transformer:size=8,patch=2,channels=1,dim=64,depth=4,hidden=128,classes=10`.
     Raises CheckpointError with the forms that are understood.
     """
     family, _, rest = text.strip().partition(":")
     try:
         if family in ("mlp", "autoencoder", "convnet"):
-            sizes = tuple(int(part) for part in rest.split("-"))
+            widths, sized, side = rest.partition(",size=") if family == "convnet" else (rest, "", "")
+            sizes = tuple(int(part) for part in widths.split("-"))
             if family == "convnet":
-                return make_arch(family, {"in_channels": sizes[0], "widths": sizes[1:-1], "num_classes": sizes[-1]})
+                options = {"in_channels": sizes[0], "widths": sizes[1:-1], "num_classes": sizes[-1]}
+                return make_arch(family, options, _square(sizes[0], int(side)) if sized else None)
             return make_arch(family, {"widths": sizes})
         pairs = dict(part.split("=") for part in rest.split(",")) if rest else {}
         given = {key: int(value) for key, value in pairs.items()}
@@ -212,8 +215,13 @@ def _parse_with_options(family: str, given: dict[str, int]) -> Arch:
     if depth < 8 or depth % 6 != 2 or not family.startswith("resnet"):
         raise ValueError(f"no residual network of depth {depth}")
     width = given.pop("width", 16)
+    shape = _square(channels, given.pop("size")) if "size" in given else None
     options_r = {"in_channels": channels, "widths": (width, 2 * width, 4 * width), "blocks": ((depth - 2) // 6,) * 3}
-    return make_arch("resnet", options_r | {"num_classes": classes} | given)
+    return make_arch("resnet", options_r | {"num_classes": classes} | given, shape)
+
+
+def _square(channels: int, side: int) -> tuple[int, int, int]:
+    return channels, side, side
 
 
 def _default_shape(family: str, options: Mapping[str, Any]) -> tuple[int, ...]:

@@ -250,6 +250,15 @@ class Family:
         """The level of a form of this family; a sparse one in per cent of the weights, rounded, at least 1."""
         return max(1, round(100 * form.level / view.size)) if self.id == "sparse" else form.level
 
+    def label_on(self, view: LayerView) -> str:
+        """What to call the family on this layer: a linear layer has no kernel to speak of."""
+        return "low-rank (two factors)" if self.id == "lowrank" and view.kind in LINEAR else self.label
+
+    def words(self, form: Form, view: LayerView) -> str:
+        """A form of this family as people read it: "spatial (k × 1, then 1 × k), rank 10"."""
+        level = self.level(form, view)
+        return f"{self.label_on(view)}, " + (f"rank {level}" if self.unit == "rank" else f"{level} {self.unit}")
+
     def obstacle(self, view: LayerView) -> str:
         """Why no form of this family fits the layer, "" if one does."""
         return self.make(1, view).obstacle(view)
@@ -263,6 +272,11 @@ class Family:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.make(middle, view).cost(view).of(quantity) < dense else (low, middle - 1)
         return low
+
+
+def form_words(form: Form, view: LayerView) -> str:
+    """Any form as people read it, "dense" for Dense."""
+    return FAMILIES[form.family].words(form, view) if form.family in FAMILIES else form.family
 
 
 def unfolded_shape(view: LayerView, unfolding: str) -> tuple[int, int]:

@@ -1,9 +1,9 @@
-"""Finds every layer that holds a weight matrix, in a network or in a bare state dict, and what no layer holds."""
+"""Finds every layer of a network that holds a weight matrix, and what no layer holds."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypedDict, TypeVar
 
@@ -14,10 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from core.networks.costs import Cost
 from core.networks.forms import Dense
 from core.networks.views import LayerView
-
-EMBEDDING_NAMES = ("embed", "wte", "wpe")
-TRANSPOSED_NAMES = ("c_attn", "c_proj", "c_fc", "q_attn")
-"""Parts of names by which a state dict alone tells embeddings and GPT-2's transposed linear layers (chosen)."""
 
 _READS = "reads this weight directly, so the layer cannot be exchanged"
 
@@ -48,36 +44,6 @@ def layer_views(model: nn.Module, example: Tensor | None = None) -> tuple[LayerV
         found.append(replace(view, finite=_finite(weight)))
     order = {name: i for i, name in enumerate(sizes)}
     return tuple(sorted(found, key=lambda v: order.get(v.name.removesuffix(".in_proj"), len(order))))
-
-
-def state_views(state: Mapping[str, Tensor]) -> tuple[LayerView, ...]:
-    """The layers a state dict shows by names and shapes alone; no positions, so no MACs.
-
-    A name that ends in `weight` with 2 sides is linear (or an embedding, or transposed, by `EMBEDDING_NAMES` and
-    `TRANSPOSED_NAMES`), with 3 or 4 sides a convolution without groups, as far as anyone can tell."""
-    found = []
-    for name, tensor in state.items():
-        sides = tuple(tensor.shape)
-        packed = name.endswith("in_proj_weight")
-        if not (name.endswith("weight") or packed) or len(sides) < 2 or 0 in sides:
-            continue
-        layer = name.removesuffix("in_proj_weight") + "in_proj" if packed else name.removesuffix(".weight")
-        kind = "in_proj" if packed else _kind_by_name(layer, sides)
-        rows, columns = (sides[1], sides[0]) if kind == "hf_conv1d" else (sides[0], tensor[0].numel())
-        found.append(
-            LayerView(
-                name=layer,
-                kind=kind,
-                m=rows,
-                n=columns,
-                kernel=sides[2:] if kind.startswith("conv") else (),
-                stride=(1,) * (len(sides) - 2) if kind.startswith("conv") else (),
-                bias=(f"{layer}.bias" in state) or (packed and name.replace("weight", "bias") in state),
-                itemsize=tensor.element_size(),
-                finite=_finite(tensor),
-            )
-        )
-    return tuple(found)
 
 
 def weight_of(module: nn.Module) -> Tensor:
@@ -216,15 +182,6 @@ def _blocked(model: nn.Module, name: str) -> str:
         if isinstance(parent, kind):
             return f"nn.{kind.__name__} {_READS}"
     return ""
-
-
-def _kind_by_name(layer: str, sides: tuple[int, ...]) -> str:
-    last = layer.rpartition(".")[2]
-    if len(sides) == 2:
-        if any(part in layer for part in EMBEDDING_NAMES):
-            return "embedding"
-        return "hf_conv1d" if last in TRANSPOSED_NAMES else "linear"
-    return {3: "conv1d", 4: "conv2d"}.get(len(sides), "other")
 
 
 def _itemsize(module: nn.MultiheadAttention) -> int:

@@ -16,13 +16,16 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
     from torch import Tensor
+
+    Matrix = Tensor | npt.NDArray[Any] | Sequence[Sequence[float]]
 
 GRAM_FLOOR = 1e-6
 """Least S_k / S_1 for which the Gram matrix is trusted (chosen: eps / (2 * 1e-6) is 1e-10)."""
@@ -92,12 +95,21 @@ class Spectrum:
         return math.exp(-math.fsum(q * math.log(q) for s in self.S if (q := s / total) > 0.0)) if total else 0.0
 
 
-def as_float64(W: Tensor) -> Tensor:
-    """W (m, n) of any real dtype as a detached float64 matrix on the same device.
+def as_tensor(W: Matrix) -> Tensor:
+    """W itself if it is a tensor; anything else that numpy can read as numbers as a tensor of its own, with numpy's
+    dtype: Python's floats stay float64."""
+    import torch
+
+    return W if isinstance(W, torch.Tensor) else torch.from_numpy(np.array(W))  # a copy: W may be read-only
+
+
+def as_float64(W: Matrix) -> Tensor:
+    """W (m, n), of any real dtype, as a detached float64 matrix on the same device.
 
     ValueError if W is not two-dimensional, is empty, is complex, or holds NaN or infinity."""
     import torch
 
+    W = as_tensor(W)
     if W.ndim != 2 or W.numel() == 0:
         raise ValueError(f"a spectrum needs a matrix with at least one entry, got shape {tuple(W.shape)}")
     if W.is_complex():
@@ -110,18 +122,18 @@ def as_float64(W: Tensor) -> Tensor:
     return D
 
 
-def spectrum(W: Tensor, exact: bool = False) -> Spectrum:
-    """All singular values of W (m, n): any real dtype, computed in float64 where W lies.
+def spectrum(W: Matrix, exact: bool = False) -> Spectrum:
+    """All singular values of W (m, n): a tensor, an array or rows, of any real dtype, computed in float64 where W lies.
 
     By default from the smaller Gram matrix, with the direct SVD only where squaring would cost digits (see the top of
     this file); exact=True always takes `torch.linalg.svdvals`, good to eps S_1 everywhere.
     ValueError if W is not a non-empty matrix or holds NaN or infinity."""
     D = as_float64(W)
     values = _direct_values(D) if exact else _gram_values([D])[0]
-    return Spectrum.from_values(W.shape[0], W.shape[1], values)
+    return Spectrum.from_values(D.shape[0], D.shape[1], values)
 
 
-def spectra(matrices: Sequence[Tensor], device: torch.device | str | None = None) -> list[Spectrum]:
+def spectra(matrices: Sequence[Matrix], device: torch.device | str | None = None) -> list[Spectrum]:
     """`spectrum` of each matrix, in the given order.
 
     device: where to compute. None: where each matrix lies; "auto": the CUDA device if there is one, else None; or a
@@ -130,26 +142,28 @@ def spectra(matrices: Sequence[Tensor], device: torch.device | str | None = None
     torch's number of threads is 1 for the whole process. ValueError as `spectrum`, with the position of the matrix."""
     import torch
 
+    tensors = [as_tensor(W) for W in matrices]
+
     def values(members: Sequence[int], where: torch.device) -> list[Tensor]:
         stack = []
         for i in members:
             try:
-                stack.append(as_float64(matrices[i].to(where)))
+                stack.append(as_float64(tensors[i].to(where)))
             except ValueError as error:
                 raise ValueError(f"matrix {i}: {error}") from None
         return _gram_values(stack)
 
     found: dict[int, Tensor] = {}
     alone: list[int] = []
-    for where, members in _batches(matrices, device):
+    for where, members in _batches(tensors, device):
         if where.type == "cpu":
             alone += members
         else:
             found.update(zip(members, values(members, where), strict=True))
     cpu, threads = torch.device("cpu"), torch.get_num_threads()
-    shared = [i for i in alone if threads > 1 and min(matrices[i].shape, default=0) <= _OWN_THREAD]
+    shared = [i for i in alone if threads > 1 and min(tensors[i].shape, default=0) <= _OWN_THREAD]
     if len(shared) > 1:
-        shared.sort(key=lambda i: -matrices[i].numel())  # the longest first, so that all threads end together
+        shared.sort(key=lambda i: -tensors[i].numel())  # the longest first, so that all threads end together
         torch.set_num_threads(1)
         try:
             with ThreadPoolExecutor(min(threads, len(shared))) as pool:
@@ -159,10 +173,10 @@ def spectra(matrices: Sequence[Tensor], device: torch.device | str | None = None
     for i in alone:
         if i not in found:
             found[i] = values([i], cpu)[0]
-    return [Spectrum.from_values(W.shape[0], W.shape[1], found[i]) for i, W in enumerate(matrices)]
+    return [Spectrum.from_values(W.shape[0], W.shape[1], found[i]) for i, W in enumerate(tensors)]
 
 
-def svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def svd(W: Matrix) -> tuple[Tensor, Tensor, Tensor]:
     """Economy SVD in float64, W = (U * S) @ Vh: U (m, k), S (k,), Vh (k, n). Decomposed standing tall, because LAPACK
     is several times slower on wide matrices. ValueError as `spectrum`."""
     import torch
@@ -175,10 +189,11 @@ def svd(W: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return Vh.mT, S, U.mT
 
 
-def truncate(W: Tensor, r: int) -> tuple[Tensor, Tensor]:
+def truncate(W: Matrix, r: int) -> tuple[Tensor, Tensor]:
     """Balanced factors A (m, r), B (r, n) of the best rank-r approximation A @ B of W in Frobenius norm:
     A = U_r sqrt(S_r), B = sqrt(S_r) Vh_r. In W's dtype if it is a floating one, else torch's default dtype.
     Source: Eckart-Young-Mirsky. ValueError unless 0 <= r <= min(m, n), and as `spectrum`."""
+    W = as_tensor(W)
     r = checked_rank(W, r)
     U, S, Vh = svd(W)
     root = S[:r].sqrt()

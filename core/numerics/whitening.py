@@ -13,11 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.numerics.svd import Spectrum, as_float64, checked_rank, factor_dtype, svd
+from core.numerics.svd import Spectrum, as_float64, as_tensor, checked_rank, factor_dtype, svd
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from core.numerics.svd import Matrix
 
 ROOT_SIDE = 1024
 """Inputs n up to which the root of G is taken. Above it, if n > m, U comes from the (m, m) matrix W G Wᵀ (chosen: an
@@ -66,7 +68,7 @@ class SecondMoment:
         return self._sum / self.count
 
 
-def shrink(G: Tensor, a: float) -> Tensor:
+def shrink(G: Matrix, a: float) -> Tensor:
     """(1 - a) G + a mean(diag G) I, a in [0, 1]: the second moment G (n, n) drawn towards a scaled identity, so that
     directions a small calibration batch missed still count a little."""
     import torch
@@ -77,7 +79,7 @@ def shrink(G: Tensor, a: float) -> Tensor:
     return (1.0 - a) * D + a * D.diagonal().mean() * torch.eye(D.shape[0], dtype=D.dtype, device=D.device)
 
 
-def root(G: Tensor) -> tuple[Tensor, Tensor]:
+def root(G: Matrix) -> tuple[Tensor, Tensor]:
     """Symmetric root R (n, n) of G (n, n) and its pseudo-inverse: R R = G, R R⁺ = projection on the range of G.
 
     By `eigh` in float64. Eigenvalues up to n eps times the largest, which is what rounding in G itself leaves of a zero
@@ -121,7 +123,7 @@ class Whitened:
         return (U * half).to(self.dtype), (B / torch.where(half > 0.0, half, 1.0)[:, None]).to(self.dtype)
 
 
-def whiten(W: Tensor, G: Tensor) -> Whitened:
+def whiten(W: Matrix, G: Matrix) -> Whitened:
     """The whitened spectrum of W (m, n) for inputs with second moment G (n, n), and what its factors are made of.
 
     Values below about 1e-8 of the first are limited by G itself, whose entries are products: they may be zero or noise.
@@ -129,6 +131,7 @@ def whiten(W: Tensor, G: Tensor) -> Whitened:
     fine. ValueError if either holds NaN or infinity, or the shapes disagree."""
     import torch
 
+    W = as_tensor(W)
     D, G = as_float64(W), _checked_moment(G)
     m, n = D.shape
     if G.shape[0] != n:
@@ -144,11 +147,12 @@ def whiten(W: Tensor, G: Tensor) -> Whitened:
     return Whitened(Spectrum.from_values(m, n, S.cpu().numpy()), _completed(D, U, S), D, factor_dtype(W))
 
 
-def truncate_whitened(W: Tensor, G: Tensor, r: int) -> tuple[Tensor, Tensor]:
+def truncate_whitened(W: Matrix, G: Matrix, r: int) -> tuple[Tensor, Tensor]:
     """A (m, r), B (r, n) that minimise ‖(W - A B) X‖_F over all factors of rank r, for G = X Xᵀ (n, n) or any multiple.
 
     The minimum is `whiten(W, G).spectrum.tail[r]`; r = min(m, n) gives W back, also where G is singular. In W's dtype
     if it is a floating one, else torch's default. ValueError unless 0 <= r <= min(m, n), and as `whiten`."""
+    W = as_tensor(W)
     checked_rank(W, r)
     return whiten(W, G).truncate(r)
 
@@ -168,9 +172,9 @@ def _completed(W: Tensor, U: Tensor, S: Tensor) -> Tensor:
     return torch.cat([kept, torch.where(S_left > noise, U_left, 0.0)[:, : S.shape[0] - q]], dim=1)
 
 
-def _checked_moment(G: Tensor) -> Tensor:
+def _checked_moment(G: Matrix) -> Tensor:
     """G (n, n) as float64. ValueError unless it is square, finite and symmetric to rounding."""
     D = as_float64(G)
     if D.shape[0] != D.shape[1] or float((D - D.mT).abs().max()) > 1e-6 * float(D.abs().max()):
-        raise ValueError(f"a second moment is a symmetric n x n matrix; this one, {tuple(G.shape)}, is not")
+        raise ValueError(f"a second moment is a symmetric n x n matrix; this one, {tuple(D.shape)}, is not")
     return D

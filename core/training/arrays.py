@@ -50,12 +50,13 @@ def open_npz(path: Path, name: str) -> Data:
         train, test = stratified(y, max(1, len(y) // 5))
         notes.append("no test arrays: a fifth of each class was set aside for testing, with seed 0")
     classes = tuple(str(i) for i in range(int(y.max()) + 1))
-    if "classes" in arrays and arrays["classes"].ndim == 1 and len(arrays["classes"]) >= len(classes):
+    named = "classes" in arrays and arrays["classes"].ndim == 1 and len(arrays["classes"]) >= len(classes)
+    if named:
         classes = tuple(str(value) for value in arrays["classes"].tolist())
     ref = DataRef("file", name, _file_digest(path))
     C, H, W = x.shape[1:]
     rows = {"train": train, "test": test}
-    return Data(ref, classes, (C, H, W), y, rows, lambda wanted: x[wanted], tuple(dict.fromkeys(notes)))
+    return Data(ref, classes, (C, H, W), y, rows, lambda wanted: x[wanted], tuple(dict.fromkeys(notes)), named)
 
 
 def _load_npz(path: Path, name: str) -> dict[str, Any]:

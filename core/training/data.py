@@ -26,6 +26,9 @@ __all__ = ["Data", "DataRef", "check_fits", "open_data"]
 
 Which = Literal["train", "test"]
 
+SIZED = ("convnet", "resnet", "resnet18")
+"""Networks of which the weights do not tell the size of the images."""
+
 FORMS = "digits, a folder of MNIST-style idx files, an .npz with x and y, or a folder or tar of class folders of images"
 
 
@@ -45,7 +48,8 @@ class DataRef:
 class Data:
     """A labelled set of images, of which only labels are in memory until `split` is called.
 
-    classes: names; label i means classes[i]. input_shape: (C, H, W). notes: what was assumed, in words.
+    classes: names; label i means classes[i]. named: whether the source itself names them, so that none can be missing.
+    input_shape: (C, H, W). notes: what was assumed, in words.
     labels: (N,) int64 over all images. rows: for "train" and "test" the indices of their images, in file order.
     read: indices (n,) to images (n, C, H, W), uint8 or float32 in [0, 1].
     """
@@ -57,6 +61,7 @@ class Data:
     rows: dict[str, Any] = field(repr=False, compare=False)
     read: Callable[[Any], Any] = field(repr=False, compare=False)
     notes: tuple[str, ...] = ()
+    named: bool = False
 
     def size(self, which: Which) -> int:
         """How many images that split has."""
@@ -116,21 +121,34 @@ def open_data(source: str | Path) -> Data:
 def check_fits(data: Data, arch: Arch) -> None:
     """Raises DataError when the images or the classes do not fit the network.
 
-    Data whose classes are only numbers may have fewer than the network has outputs: a small sample can miss some.
-    """
-    if not accepts(arch, data.input_shape):
+    Images must have the shape the network was made for: another size may run through it, and the answers mean nothing.
+    Data that do not name their classes may have fewer than the network has outputs: a small sample can miss some."""
+    if not _same_shape(data, arch):
         raise DataError(
             f"The images of {data.ref.name} have shape {data.input_shape}, {arch.label} takes {arch.input_shape}; open "
-            "other data or another model."
+            f"other data or another model{_size_hint(data, arch)}."
         )
     if arch.num_classes == 0:
         return
-    numbered = data.classes == tuple(str(i) for i in range(len(data.classes)))
-    if len(data.classes) > arch.num_classes or (len(data.classes) < arch.num_classes and not numbered):
+    if len(data.classes) > arch.num_classes or (data.named and len(data.classes) < arch.num_classes):
         raise DataError(
             f"{data.ref.name} has {len(data.classes)} classes, {arch.label} tells {arch.num_classes} apart; open other "
             "data or another model."
         )
+
+
+def _same_shape(data: Data, arch: Arch) -> bool:
+    """Whether the images are what the network takes. A perceptron of a row of numbers takes any image of as many."""
+    row = arch.name in ("mlp", "autoencoder") and arch.input_shape[:-1] == (1, 1)
+    return data.input_shape == arch.input_shape or (row and accepts(arch, data.input_shape))
+
+
+def _size_hint(data: Data, arch: Arch) -> str:
+    """What else can be done where only the size is in the way, which the weights of such a network do not tell."""
+    side = data.input_shape[1]
+    if arch.name not in SIZED or not accepts(arch, data.input_shape) or data.input_shape[2] != side:
+        return ""
+    return f", or name its network with --arch and size={side} if it was trained on such images"
 
 
 def _digits() -> Data:

@@ -47,7 +47,7 @@ def accuracy(
             hits += int(right.sum())
             done += len(scores)
     p = hits / done
-    made = here(conditions, device(), torch.get_num_threads())
+    made = here(conditions, device(model), torch.get_num_threads())
     return Measurement("top-1 accuracy, binomial standard error", p, math.sqrt(p * (1 - p) / done), done, seed, made)
 
 
@@ -109,13 +109,15 @@ def latency(
     finally:
         torch.set_num_threads(threads)
     quartiles = {name: _quartiles(values) for name, values in times.items()}
-    made = here("interleaved dense, compressed, dense again; warmed up", device(), 1)
+    made = here("interleaved dense, compressed, dense again; warmed up", device(dense, compressed), 1)
     return Latency(quartiles["dense"], quartiles["compressed"], quartiles["again"], len(example), repeats, made)
 
 
-def device() -> str:
-    """Where this process computes, in words."""
-    return f"cuda: {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "cpu"
+def device(*models: nn.Module) -> str:
+    """Where the parameters and buffers of networks lie, in words; "cpu" if they have none."""
+    places = {tensor.device for model in models for tensor in (*model.parameters(), *model.buffers())}
+    named = {f"cuda: {torch.cuda.get_device_name(at)}" if at.type == "cuda" else at.type for at in places}
+    return ", ".join(sorted(named)) or "cpu"
 
 
 def _quartiles(values: list[float]) -> tuple[float, float, float, float]:

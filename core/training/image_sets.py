@@ -116,7 +116,7 @@ def _data(ref: DataRef, found: Layout, contents: Contents, notes: tuple[str, ...
         return images
 
     rows = {"train": found.train, "test": found.test}
-    return Data(ref, found.classes, shape, found.labels, rows, read, (*found.notes, *notes))
+    return Data(ref, found.classes, shape, found.labels, rows, read, (*found.notes, *notes), named=True)
 
 
 def _pack(path: Path, name: str) -> tuple[list[str], dict[str, Any]]:

@@ -129,7 +129,7 @@ def layer_latency(
         counted=kind.break_even(view, "macs"),
         batch=len(x),
         repeats=repeats,
-        provenance=here("one layer, interleaved with the dense one twice; warmed up", device(), 1),
+        provenance=here("one layer, interleaved with the dense one twice; warmed up", device(layer), 1),
     )
 
 

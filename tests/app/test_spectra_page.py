@@ -11,6 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import services, spectra_panels, spectra_rows
+from app.glossary import GLOSSARY, help_text
 from core import journeys
 from core.compression.plans import Plan
 from core.networks.forms import LowRank, SpatialLowRank
@@ -51,6 +52,10 @@ def _figure(page, key="spectra-figure"):
 
 def _lines(page):
     return [trace["name"] for trace in _figure(page)[0]["data"]]
+
+
+def _notes(page, key="spectra-figure"):
+    return [note.get("text", "") for note in _figure(page, key)[0]["layout"]["annotations"]]
 
 
 def _table(page):
@@ -192,6 +197,82 @@ def test_other_quantities(open_page, convnet, quantity, title):
     assert title in _figure(_run(page))[0]["layout"]["yaxis"]["title"]["text"]
 
 
+def test_an_error_of_outputs_is_not_called_one_of_weights(open_page, convnet):
+    page = open_page(convnet, layers="conv3", layer="conv3", show="error", tab="ledger")
+    assert _figure(page)[0]["layout"]["yaxis"]["title"]["text"] == "relative error of the weights"
+    page.session_state["spectra-figure-twin"] = True
+    page.selectbox(key="spectra-matrix").set_value("whitened").run()
+    layout, proto = _figure(_run(page))
+    assert layout["layout"]["yaxis"]["title"]["text"] == "relative error of the outputs"
+    assert proto.alt.startswith("Relative error of the outputs.") and "weights" not in proto.alt
+    twin = next(frame.value for frame in page.dataframe if "rank" in frame.value and "layer" not in frame.value)
+    assert list(twin) == ["rank", "conv3: relative error of the outputs"]
+    S = [float(s) ** 2 for s in convnet.layer("conv3").whitened.S]
+    assert twin.iloc[0, 1] == pytest.approx((sum(S[1:]) / sum(S)) ** 0.5, rel=1e-5), "a tail of the whitened spectrum"
+
+
+@pytest.mark.parametrize(
+    ("shown", "matrix", "entry"),
+    [
+        ("spectrum", "spatial", "singular value"),
+        ("energy", "rows", "energy"),
+        ("error", "columns", "error"),
+        ("spectrum", "whitened", "whitened spectrum"),
+        ("energy", "whitened", "output energy"),
+        ("error", "whitened", "output error"),
+    ],
+)
+def test_what_is_shown_has_its_own_entry_in_the_glossary(open_page, convnet, shown, matrix, entry):
+    page = open_page(convnet, show=shown, matrix=matrix)
+    assert page.button_group(key="spectra-quantity").proto.help == help_text(entry)
+
+
+HELP = {
+    "spectra-energy": "energy",
+    "spectra-matrix": "whitened spectrum",
+    "spectra-reference": "reference spectrum",
+    "spectra-against": "kept fraction",
+}
+
+
+FACTS = {
+    "standard error": "alpha standard error",
+    "fit distance": "alpha distance",
+    "points in the tail": "alpha tail",
+    "noise edge, λ": "marchenko-pastur edge",
+    "MP soft rank": "mp soft rank",
+    "alpha-hat": "alpha weighted",
+}
+"""Entries of the metrics that are not called like theirs."""
+
+
+def test_every_question_mark_opens_its_own_entry(open_page, convnet):
+    page = open_page(convnet, layers="conv3", layer="conv3", tab="errors")
+    inputs = {one.key: one.proto.help for one in (*page.button_group, *page.selectbox) if one.proto.help}
+    assert {key: inputs[key] for key in HELP} == {key: help_text(entry) for key, entry in HELP.items()}
+    columns = json.loads(_table(page).proto.columns)
+    same = {name: name for name in _table(page).value.columns if name in GLOSSARY} | {"break-even": "break-even rank"}
+    for name, entry in (same | {"rank": "energy rank", "log σ": "singular value", "compressible": "obstacle"}).items():
+        assert columns[name]["help"] == help_text(entry), name
+    assert {"MACs", "parameters", "spikes", "alpha", "alpha distance", "stable rank", "entropy rank"} <= set(same)
+    headed = {"Rank rules": "rank", "Error curves": "output error", "Eigenvalues": "eigenvalue histogram"}
+    for tab, entry in headed.items():
+        page.session_state["spectra-tab"] = tab
+        said = [m.proto.help for m in _run(page).markdown if m.value.startswith("**conv3**")]
+        assert said == [help_text(entry)], tab
+    assert page.metric
+    for metric in page.metric:
+        assert metric.proto.help.startswith(help_text(FACTS.get(metric.label, metric.label))), metric.label
+
+
+def test_every_rule_has_its_own_entry_and_one_button(open_page, convnet):
+    page = open_page(convnet, layer="conv3")
+    for mark in spectra_rows.marks(convnet.layer("conv3").spectrum):
+        words = next(m for m in page.markdown if m.value.startswith(f"{mark.label}: "))
+        assert words.proto.help == help_text(mark.name)
+        assert page.button(key=f"use-{mark.name}").label == f"Use {mark.rank}"
+
+
 def test_axes_are_drawn_as_asked(open_page, convnet):
     page = open_page(convnet, layers="conv3")
     assert _figure(page)[0]["layout"]["xaxis"]["type"] == "log"
@@ -290,7 +371,7 @@ def test_a_rule_that_finds_nothing_has_no_rank_to_hand_over(open_page, convnet):
 def test_a_tab_draws_its_figure_and_no_other(open_page, convnet, tab, key, says):
     page = open_page(convnet, layers="conv3", layer="conv3")
     assert len(page.get("plotly_chart")) == 2, "spectra and rank rules"
-    page.session_state["spectra-tabs"] = tab
+    page.session_state["spectra-tab"] = tab
     _run(page)
     assert len(page.get("plotly_chart")) == 2
     spec, proto = _figure(page, key)
@@ -299,7 +380,7 @@ def test_a_tab_draws_its_figure_and_no_other(open_page, convnet, tab, key, says)
 
 def test_error_curves_hold_every_family_plain_and_of_outputs(open_page, convnet):
     page = open_page(convnet, layer="conv3")
-    page.session_state["spectra-tabs"] = "Error curves"
+    page.session_state["spectra-tab"] = "Error curves"
     spec, _ = _figure(_run(page), "spectra-errors")
     assert len(spec["data"]) == 1 + len(convnet.layer("conv3").curves)
     assert convnet.calibration in _words(page).replace("\\", "")
@@ -307,7 +388,7 @@ def test_error_curves_hold_every_family_plain_and_of_outputs(open_page, convnet)
 
 def test_every_diagnostic_is_explained(open_page, convnet):
     page = open_page(convnet, layer="conv3")
-    page.session_state["spectra-tabs"] = "Eigenvalues"
+    page.session_state["spectra-tab"] = "Eigenvalues"
     _run(page)
     found = {metric.label: metric.value for metric in page.metric}
     assert found["spikes"] == str(convnet.layer("conv3").diagnostics.spikes)
@@ -315,9 +396,22 @@ def test_every_diagnostic_is_explained(open_page, convnet):
     assert all(metric.proto.help for metric in page.metric)
 
 
+def test_the_noise_edge_is_told_in_the_units_of_the_axis_it_stands_on(open_page, convnet):
+    page = open_page(convnet, layer="conv3")
+    edge = convnet.layer("conv3").diagnostics.mp_edge
+    assert any(f"noise edge {edge:.3g}" in text for text in _notes(page, "spectra-rules")), "σ beside an axis of σ"
+    page.session_state["spectra-tab"] = "Eigenvalues"
+    _run(page)
+    metric = next(metric for metric in page.metric if metric.label == "noise edge, λ")
+    assert metric.value == f"{edge**2:.3g}" and f"σ = {edge:.3g}" in metric.proto.help
+    assert any(f"noise edge λ = {edge**2:.3g}" in text for text in _notes(page, "spectra-eigenvalues"))
+    line = next(shape["x0"] for shape in _figure(page, "spectra-eigenvalues")[0]["layout"]["shapes"])
+    assert line == pytest.approx(float(metric.value), rel=0.01)
+
+
 def test_the_ledger_holds_the_whole_network(open_page, convnet):
     page = open_page(convnet)
-    page.session_state["spectra-tabs"] = "Ledger"
+    page.session_state["spectra-tab"] = "Ledger"
     ledger = next(frame.value for frame in _run(page).dataframe if "what" in frame.value.columns)
     assert ledger["what"].tolist() == [*(view.name for view in convnet.views), "everything else", "total"]
     assert ledger["parameters"].tolist()[-1] == convnet.dense.params == sum(ledger["parameters"].tolist()[:-1])
@@ -356,7 +450,7 @@ def _damaged(survey, name):
 @pytest.mark.parametrize("tab", ["Rank rules", "Error curves", "Eigenvalues", "All layers", "Ledger"])
 def test_a_layer_of_nan_says_why_everywhere(open_page, convnet, tab):
     page = open_page(_damaged(convnet, "conv2"), layers="conv2,conv3", layer="conv2")
-    page.session_state["spectra-tabs"] = tab
+    page.session_state["spectra-tab"] = tab
     _run(page)
     assert _lines(page) == ["context", "conv3"]
     row = _table(page).value.set_index("layer").loc["conv2"]
@@ -375,7 +469,7 @@ def test_a_layer_of_zeros_is_no_accident(open_page, convnet, tab):
         layer, spectra=(("rows", zeros),), whitened=None, shuffled=zeros, diagnostics=diagnose(zeros), curves=flat
     )
     page = open_page(replace(convnet, layers=(*convnet.layers[:-1], dead)), layers="fc,conv3", layer="fc")
-    page.session_state["spectra-tabs"] = tab
+    page.session_state["spectra-tab"] = tab
     _run(page)
     assert any("all zeros" in warning.value for warning in page.warning)
 

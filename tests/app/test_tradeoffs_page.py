@@ -291,3 +291,16 @@ def test_cancel_is_asked_of_the_driver(open_page: Open, mlp: Survey, store: Stor
     pages.press(page, "Cancel")
     found = store.run(id)
     assert found is not None and found.state == "cancelling"
+
+
+def test_a_link_opens_the_plot_as_it_was_seen(open_page: Open, mlp: Survey, store: Store) -> None:
+    filled(store, mlp)
+    page = open_page("tradeoffs", mlp, axis="latency", colour="method")
+    assert page.button_group(key="tradeoff-axis").value == "latency"
+    (figure,) = [json.loads(c.proto.spec) for c in page.get("plotly_chart") if "tradeoff-figure" in c.proto.id]
+    assert "ms" in figure["layout"]["xaxis"]["title"]["text"]
+    assert "greedy" in {trace["name"] for trace in figure["data"]}
+    page.button_group(key="tradeoff-axis").set_value("params")
+    page.button_group(key="tradeoff-by").set_value("families").run()
+    pages.sound(page)
+    assert "params" in page.query_params["axis"] and "colour" not in page.query_params

@@ -14,11 +14,11 @@ Visit = Callable[..., Visitor]
 
 
 def tick(here: Visitor, row: int) -> None:
-    """Tick a row of the layer table."""
+    """Tick a row of the layer table, which shows the 8 layers of the demo and nothing else."""
     table = here.page.locator("[data-testid=stDataFrame]").first
     table.scroll_into_view_if_needed()
     box = table.bounding_box()
-    here.page.mouse.click(box["x"] + 16, box["y"] + 35 * (row + 1.5))
+    here.page.mouse.click(box["x"] + 16, box["y"] + 35 + (box["height"] - 38) / 8 * (row + 0.5))
     here.rest()
 
 

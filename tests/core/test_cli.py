@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from core import cli, serve
 from core.catalogue import RANK_RULES
-from core.compression.plans import STEPS, Plan
+from core.compression.plans import STEPS, Plan, Repair
 from core.journeys import demo_survey
 from core.networks.arch import make_arch
 from core.networks.demo_files import demo_info
@@ -122,15 +126,29 @@ def test_plan_with_options(answer: Callable[..., Any], run: Run, small: Path) ->
     eights = Plan.from_json(json.dumps(answer("plan", DEMO, "--keep", 0.6, "--multiple", 4)["plan"]))
     assert all(entry.form.level % 4 == 0 for entry in eights.layers)
     code, out, _ = run("plan", DEMO, "--keep", 0.5)
-    assert code == 0 and "kept:" in out and "LowRank" in out
+    assert code == 0 and "kept:" in out and re.search(r"low-rank \(two factors\), rank \d+ ", out)
+    assert not re.search(r"[A-Z]\w+\(", out), "a record as Python writes it"
 
 
-def test_a_budget_that_cannot_be_met_says_so(answer: Callable[..., Any], run: Run) -> None:
-    assert answer("plan", DEMO, "--keep", 0)["outcome"] == "BELOW_FLOOR"
+@pytest.mark.parametrize("quantity", ["params", "macs", "bytes"])
+def test_a_budget_that_cannot_be_met_says_so_and_writes_nothing(run: Run, tmp_path: Path, quantity: str) -> None:
+    words = ("--keep", 0.0001, "--quantity", quantity, "--out", tmp_path / "plan.json")
+    for more in ((), ("--json",)):
+        code, out, err = run("plan", DEMO, *words, *more)
+        assert (code, out) == (2, "") and "raise the budget" in err
+        assert_one_sentence(err.strip(), tmp_path)
+    assert not (tmp_path / "plan.json").exists()
+
+
+@pytest.mark.parametrize("keep", [0, -0.1, 1.01])
+def test_a_share_outside_its_range_is_bad_input(run: Run, keep: float) -> None:
+    code, _, err = run("plan", DEMO, "--keep", keep)
+    assert code == 2 and err.startswith("--keep takes a fraction above 0 and at most 1")
+
+
+def test_a_budget_of_everything_compresses_nothing(answer: Callable[..., Any]) -> None:
     full = answer("plan", DEMO, "--keep", 1)
     assert full["outcome"] == "ABOVE_DENSE" and full["plan"]["layers"] == []
-    _, out, _ = run("plan", DEMO, "--keep", 0.001)
-    assert "BELOW_FLOOR" in out and "raise the budget" in " ".join(out.split())
 
 
 def test_evaluate(answer: Callable[..., Any], run: Run, plan_file: Path) -> None:
@@ -157,6 +175,20 @@ def test_export(answer: Callable[..., Any], run: Run, plan_file: Path, tmp_path:
     assert code == 0 and out.startswith("other: read back")
 
 
+def test_export_as_a_zip(run: Run, plan_file: Path, tmp_path: Path) -> None:
+    """Unpacked with the standard library and loaded by its own loader, in a process that has nothing of ours."""
+    words = ("export", DEMO, "--plan", plan_file, "--data", "digits", "--limit", 20, "--out", tmp_path / "x.zip")
+    code, out, err = run(*words)
+    assert code == 0 and out.startswith("x.zip: read back"), err
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert archive.testzip() is None and {Path(name).parent for name in archive.namelist()} == {Path("x")}
+        archive.extractall(tmp_path / "out")
+    loader = [sys.executable, "-I", "load_model.py"]
+    found = subprocess.run(loader, cwd=tmp_path / "out" / "x", capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+    assert run(*words)[0] == 0, "an earlier export is replaced"
+
+
 def test_train_demo(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any], tmp_path: Path) -> None:
     """The training itself is tested with the demos; here only that the command asks for it."""
     asked: list[object] = []
@@ -175,8 +207,12 @@ def test_weights_alone_can_be_looked_at_and_planned(answer: Callable[..., Any], 
     assert [row["layer"] for row in content["layers"]] == ["a", "b[/x]"] and content["reason"]
     _, out, _ = run("spectra", weights_only)
     assert "b[/x]" in out and "unknown" in out  # nothing in a name is taken for markup
-    made = answer("plan", weights_only, "--keep", 0.5, "--quantity", "params")
+    words = ("plan", weights_only, "--keep", 0.5, "--quantity", "params")
+    made = answer(*words)
     assert made["outcome"] == "OK" and made["plan"]["repair"]["steps"] == []
+    assert set(made["kept"]) == {"params", "bytes"} and made["dense"]["macs"] == 0
+    _, out, _ = run(*words)
+    assert "of params" in out and "of bytes" in out and "macs" not in out
     assert answer("rules", weights_only, "--layer", "b[/x]")["m"] == 4
 
 
@@ -224,6 +260,8 @@ BAD: dict[str, tuple[object, ...]] = {
     "no layer": ("rules", DEMO),
     "an unknown layer": ("rules", DEMO, "--layer", "fc9"),
     "no budget": ("plan", DEMO),
+    "a budget of nothing": ("plan", DEMO, "--keep", 0),
+    "a budget that cannot be met": ("plan", DEMO, "--keep", 0.0001),
     "a budget above one": ("plan", DEMO, "--keep", 1.5),
     "a negative budget": ("plan", DEMO, "--keep", -0.5),
     "a budget that is no number": ("plan", DEMO, "--keep", "half"),
@@ -246,6 +284,9 @@ BAD: dict[str, tuple[object, ...]] = {
     "a plan for another model": ("evaluate", "digits-vit", "--data", "digits", "--plan", "plan.json"),
     "a repair without data": ("export", DEMO, "--plan", "plan.json", "--out", "bundle"),
     "an export without a place": ("export", DEMO, "--plan", "plan.json"),
+    "an export over a file": ("export", DEMO, "--plan", "bare.json", "--out", "small.pt"),
+    "an export over another zip": ("export", DEMO, "--plan", "bare.json", "--out", "other.zip"),
+    "images of another size": ("evaluate", "digits-resnet", "--data", "large.npz"),
     "an unknown demo": ("train-demo", "no-such-demo"),
     "accuracy of weights alone": ("evaluate", "odd.pt", "--data", "digits"),
     "macs of weights alone": ("plan", "odd.pt", "--keep", 0.5),
@@ -262,6 +303,10 @@ def test_bad_input_is_one_sentence_and_exit_code_two(
 ) -> None:
     torch.save(build(make_arch("mlp", {"widths": (100, 12, 10)})).state_dict(), tmp_path / "wide.pt")
     torch.save({"a.weight": torch.full((3, 4), float("nan")), "b.weight": torch.randn(3, 4)}, tmp_path / "nan.pt")
+    np.savez(tmp_path / "large.npz", x=np.zeros((20, 16, 16)), y=np.arange(20) % 10)
+    (tmp_path / "other.zip").write_bytes((tmp_path / "large.npz").read_bytes())
+    plain = replace(Plan.from_json((tmp_path / "plan.json").read_text()), repair=Repair(()))
+    (tmp_path / "bare.json").write_text(plain.to_json())
     code, out, err = run(*words, *(["--json"] if as_json and words[0] != "spektra" else []))
     assert code == 2, (out, err)
     assert out == ""

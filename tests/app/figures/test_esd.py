@@ -55,7 +55,7 @@ def test_the_figure_has_what_was_given_and_no_more():
     full = esd_figure(spectrum, facts, noise(64, 256, 1))
     assert [trace.name for trace in full.data] == ["eigenvalues", "tail α = 2.50", "noise bulk (MP)", "shuffled"]
     assert full.layout.shapes[0].x0 == pytest.approx(2.0**2)
-    assert any("3 above" in a.text for a in full.layout.annotations)
+    assert any("noise edge λ = 4; 3 above" in a.text for a in full.layout.annotations), "in the units of the axis"
     assert full.layout.xaxis.type == full.layout.yaxis.type == "log"
 
 
@@ -68,6 +68,6 @@ def test_a_layer_of_zeros_and_a_layer_of_one_value_still_draw():
 def test_table_and_alt_text():
     table = esd_table(noise(64, 256), noise(64, 256, 1))
     assert sum(table["eigenvalues"]) == 64 and list(table) == ["from", "to", "eigenvalues", "shuffled"]
-    assert "3 eigenvalues above" in esd_alt(SimpleNamespace(alpha=None, spikes=3))
-    assert "exponent 2.50" in esd_alt(SimpleNamespace(alpha=2.5, spikes=3))
+    assert "3 eigenvalues above the noise edge λ = 4;" in esd_alt(SimpleNamespace(alpha=None, mp_edge=2.0, spikes=3))
+    assert "exponent 2.50" in esd_alt(SimpleNamespace(alpha=2.5, mp_edge=2.0, spikes=3))
     assert esd_alt(None) == "Histogram of the layer's eigenvalues."

@@ -124,16 +124,31 @@ def test_a_layer_of_zeros_draws_no_point_but_its_name_is_known():
 
 def test_the_table_holds_what_is_drawn(make_layer):
     table = spectra_table([make_layer("a", 4, 9), make_layer("b", 2, 9)], SpectraView("error"))
-    assert list(table) == ["rank", "a", "b"]
+    a, b = "a: relative error of the weights", "b: relative error of the weights"
+    assert list(table) == ["rank", a, b]
     assert table["rank"] == [1, 2, 3, 4]
-    assert table["b"][1:] == [0.0, None, None]
-    assert table["a"][0] == pytest.approx(make_layer("a", 4, 9).spectra[0][1].error(1))
+    assert table[b][1:] == [0.0, None, None]
+    assert table[a][0] == pytest.approx(make_layer("a", 4, 9).spectra[0][1].error(1))
 
 
 def test_the_alt_text_names_the_slowest_decay(make_layer):
     text = spectra_alt([make_layer("quick", decay=2.0), make_layer("slow", decay=0.1)])
     assert "Slowest decay: slow" in text and "fastest: quick" in text
     assert "none is selected" in spectra_alt([])
+
+
+@pytest.mark.parametrize("matrix", ["rows", "columns", "spatial", "whitened"])
+@pytest.mark.parametrize("quantity", ["S", "energy", "error"])
+def test_axis_table_and_alt_text_say_of_which_matrix(make_layer, quantity, matrix):
+    layers, view = [make_layer("a"), make_layer("b")], SpectraView(quantity, normalise=False, unfolding=matrix)
+    axis = spectra_figure(layers, view=view).layout.yaxis.title.text
+    words = " ".join([axis, *spectra_table(layers, view), spectra_alt(layers, view)])
+    assert ("output" in words) == (matrix == "whitened") and ("weights" in words) == (matrix != "whitened")
+    said = {"S": "singular value", "energy": "energy kept", "error": "relative error of the"}[quantity]
+    assert said in axis
+    if quantity != "S":
+        assert all(axis in text for text in list(spectra_table(layers, view))[1:])
+        assert axis.capitalize() in spectra_alt(layers, view)
 
 
 def test_the_note_reports_thinning_and_can_be_switched_off(forty):

@@ -316,6 +316,13 @@ def test_another_quantity_or_method_is_refused(quantity: str) -> None:
 # The path of a dial
 
 
+@pytest.mark.parametrize("limit", [-1, -(10**12)])
+def test_a_budget_below_nothing_is_refused(limit: int) -> None:
+    with pytest.raises(ValueError, match=str(limit)):
+        Budget("params", limit)
+    assert Budget("params", 0).limit == 0
+
+
 def test_the_path_is_the_greedy_walk_at_every_stop() -> None:
     made = random_survey(5, num_layers=6)
     stops = tuple(np.linspace(0.2, 1.0, 30).tolist())

@@ -19,6 +19,7 @@ from core.networks.forms import (
     SemiSparse,
     Sparse,
     SpatialLowRank,
+    form_words,
     layer_obstacle,
 )
 from core.networks.views import LayerView
@@ -183,6 +184,26 @@ def test_level_turns_back_what_make_made() -> None:
             if not form.obstacle(view) and family.id != "sparse24":
                 assert form.family == family.id
                 assert family.level(form, view) == level
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        (Dense(), "dense"),
+        (LowRank(7), "low-rank (k × k, then 1 × 1), rank 7"),
+        (LowRank(7, True), "low-rank (1 × 1, then k × k), rank 7"),
+        (SpatialLowRank(10), "spatial (k × 1, then 1 × k), rank 10"),
+        (Sparse(108), "sparse (largest weights), 25 % kept"),
+        (SemiSparse(), "2:4 sparse, 50 % kept"),
+        (Filters(3), "whole rows or filters, 3 rows kept"),
+    ],
+)
+def test_a_form_in_words(form: Form, says: str) -> None:
+    assert form_words(form, LayerView("c", "conv2d", 12, 36, kernel=(3, 3))) == says
+
+
+def test_a_linear_layer_has_no_kernel_to_speak_of() -> None:
+    assert form_words(LowRank(2), LayerView("f", "linear", 12, 36)) == "low-rank (two factors), rank 2"
 
 
 def test_one_per_cent_of_very_few_weights_is_one_weight() -> None:

@@ -229,6 +229,13 @@ def test_the_seed_decides_the_weights() -> None:
     assert not torch.equal(states[0]["conv1.weight"], states[2]["conv1.weight"])
 
 
+@pytest.mark.parametrize("text", ["convnet:1-4-10,size=28", "resnet8:channels=1,size=28"])
+def test_the_size_of_the_images_can_be_said(text: str) -> None:
+    assert parse_arch(text).input_shape == (1, 28, 28)
+    plain = parse_arch(text.replace(",size=28", ""))
+    assert plain.input_shape == (1, 8, 8) and plain.options == parse_arch(text).options
+
+
 def test_only_colour_residual_networks_get_imagenet_normalisation() -> None:
     assert parse_arch("resnet20").mean == IMAGENET_MEAN == (0.485, 0.456, 0.406)
     assert parse_arch("resnet18").std == IMAGENET_STD == (0.229, 0.224, 0.225)
@@ -240,6 +247,7 @@ def test_only_colour_residual_networks_get_imagenet_normalisation() -> None:
     "text",
     [
         *("", "resnet", "resnet21", "resnet-20", "mlp", "mlp:64", "mlp:64-0", "mlp:a-b", "vgg16", "resnet20:classes"),
+        *("convnet:1-4-10,28", "convnet:1-4-10,size=0", "mlp:64-10,size=8", "resnet8:size=-8", "convnet:1-4-10,size="),
         *("convnet:3", "resnet20:depth=3", "transformer:heads=4", "mlp:64-99999999"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,6 +108,31 @@ def test_every_real_dtype_is_read_exactly(dtype: torch.dtype) -> None:
     assert np.array(spectrum(stored).S) == pytest.approx(S, abs=1e-12 * S[0])
     A, B = truncate(stored, 6)
     assert A.dtype == B.dtype == (dtype if dtype in FLOATS else torch.get_default_dtype())
+
+
+def arrays() -> dict[str, Any]:
+    """The same 4 x 6 matrix in every form that numpy reads."""
+    W = np.arange(24.0).reshape(4, 6) ** 2 % 11
+    fixed = W.copy()
+    fixed.flags.writeable = False
+    kinds = {"array": W, "read-only": fixed, "columns first": np.asfortranarray(W), "backwards": W[::-1]}
+    plain = {"rows": W.tolist(), "tuples": tuple(map(tuple, W))}
+    return {**kinds, **plain, "single": W.astype(np.float32), "whole": W.astype(np.int64)}
+
+
+@pytest.mark.parametrize("kind", arrays())
+def test_arrays_and_rows_are_read_as_tensors_are(kind: str) -> None:
+    given = arrays()[kind]
+    W = np.array(given, dtype=np.float64)
+    S = np.linalg.svd(W, compute_uv=False)
+    assert np.allclose(spectrum(given).S, S, atol=1e-12)
+    assert np.allclose(spectrum(given, exact=True).S, S, atol=1e-12)
+    assert np.allclose(spectra([given, torch.from_numpy(W.copy())])[0].S, S, atol=1e-12)
+    A, B = truncate(given, 4)
+    assert np.allclose((A @ B).numpy(), W, atol=1e-12 if A.dtype == torch.float64 else 1e-5)
+    dtypes = {"single": torch.float32, "whole": torch.get_default_dtype()}
+    assert A.dtype == B.dtype == dtypes.get(kind, torch.float64)
+    assert np.array_equal(np.array(given), W)  # nothing is written to
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

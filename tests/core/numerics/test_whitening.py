@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +93,16 @@ def test_no_other_weighting_does_better_at_the_output() -> None:
             moved = (A + 1e-3 * torch.randn_like(A)) @ (B + 1e-3 * torch.randn_like(B))
             others.append(float(((W - moved) @ X).norm()))
         assert best < min(others)
+
+
+@pytest.mark.parametrize("read", [np.array, np.ndarray.tolist], ids=["arrays", "rows"])
+def test_arrays_and_rows_are_read_as_tensors_are(read: Callable[[Any], Any], route: str) -> None:
+    W, X = layer(5, 7, 40)
+    D, G = W.numpy(), (X @ X.mT).numpy()
+    S = np.linalg.svd((W @ X).numpy(), compute_uv=False)
+    assert np.allclose(whiten(read(D), read(G)).spectrum.S, S, atol=1e-9 * S[0])
+    A, B = truncate_whitened(read(D), read(G), 2)
+    assert A.dtype == torch.float64 and float(((W - A @ B) @ X).norm()) == pytest.approx(float(np.linalg.norm(S[2:])))
 
 
 def test_white_inputs_change_nothing_and_scale_passes_through() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from core.errors import DataError
 from core.networks.arch import parse_arch
+from core.networks.zoo import build
 from core.training import cache, image_sets
 from core.training.data import Data, check_fits, open_data
 from core.training.image_paths import layout
@@ -335,8 +337,38 @@ def test_what_fits(tmp_path: Path) -> None:
     check_fits(digits, parse_arch("mlp:64-10"))
     check_fits(digits, parse_arch("mlp:64-20"))  # numbered classes may be fewer
     check_fits(digits, parse_arch("autoencoder:64-8"))
-    named = open_data(bad_data.folder(tmp_path, bad_data.images()))
+    named = open_data(bad_data.folder(tmp_path, bad_data.images(size=(32, 32))))
     check_fits(named, parse_arch("convnet:3-4-3"))
+    np.savez(tmp_path / "row.npz", x=np.zeros((6, 4, 10)), y=np.arange(6) % 2)
+    check_fits(open_data(tmp_path / "row.npz"), parse_arch("mlp:40-2"))  # 40 numbers are no square image
+
+
+@pytest.mark.parametrize(
+    ("arch", "size"),
+    [("convnet:1-4-10", 16), ("resnet8:channels=1,width=4", 16), ("resnet18:channels=1,width=4,size=8", 16)],
+)
+def test_images_of_another_size_are_refused_although_they_run(tmp_path: Path, arch: str, size: int) -> None:
+    """A network with a mean over positions takes any size and answers something."""
+    from tests.bad_files import assert_one_sentence
+
+    x = torch.zeros(20, size, size)
+    np.savez(tmp_path / "large.npz", x=x, y=np.arange(20) % 10)
+    data, made = open_data(tmp_path / "large.npz"), parse_arch(arch)
+    assert build(made).eval()(x[:2, None].float()).shape == (2, 10)
+    with pytest.raises(DataError) as caught:
+        check_fits(data, made)
+    assert "large.npz" in str(caught.value) and made.label in str(caught.value)
+    assert f"(1, {size}, {size})" in str(caught.value) and "(1, 8, 8)" in str(caught.value)
+    assert_one_sentence(str(caught.value), tmp_path)
+    assert f"size={size}" in str(caught.value)
+    sized = arch.replace(",size=8", "") + ("," if ":" in arch else ":") + f"size={size}"
+    check_fits(data, parse_arch(sized))
+
+
+def test_a_perceptron_wants_its_image_and_not_only_as_many_numbers(tmp_path: Path) -> None:
+    np.savez(tmp_path / "long.npz", x=np.zeros((6, 4, 16)), y=np.arange(6) % 2)
+    with pytest.raises(DataError, match=r"\(1, 4, 16\), MLP 64-2 takes \(1, 8, 8\)"):
+        check_fits(open_data(tmp_path / "long.npz"), parse_arch("mlp:64-2"))
 
 
 @pytest.mark.parametrize(
@@ -356,9 +388,30 @@ def test_what_does_not_fit_is_reported(tmp_path: Path, arch: str, says: str) -> 
     assert_one_sentence(str(caught.value), tmp_path)
 
 
-def test_named_classes_must_be_as_many_as_outputs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [("cat", "dog", "elk"), ("0", "1", "2")])
+@pytest.mark.parametrize("pack", [bad_data.folder, bad_data.tar])
+def test_named_classes_must_be_as_many_as_outputs(
+    tmp_path: Path, names: tuple[str, ...], pack: Callable[[Path, dict[str, bytes]], Path]
+) -> None:
+    """Folders called 0, 1, 2 name their classes as well as others do."""
+    renamed = dict(zip(("cat", "dog", "elk"), names, strict=True))
+    images = {}
+    for path, content in bad_data.images(size=(32, 32)).items():
+        split, label, file = path.split("/")
+        images[f"{split}/{renamed[label]}/{file}"] = content
+    data = open_data(pack(tmp_path, images))
+    check_fits(data, parse_arch("convnet:3-4-3"))
     with pytest.raises(DataError, match="has 3 classes, ConvNet 4 tells 4 apart"):
-        check_fits(open_data(bad_data.folder(tmp_path, bad_data.images())), parse_arch("convnet:3-4-4"))
+        check_fits(data, parse_arch("convnet:3-4-4"))
+
+
+def test_arrays_may_lack_the_last_classes_unless_they_name_them(tmp_path: Path) -> None:
+    arrays = {"x": np.zeros((6, 8, 8)), "y": np.arange(6) % 2}
+    np.savez(tmp_path / "few.npz", **arrays)
+    np.savez(tmp_path / "named.npz", **arrays, classes=np.array(["0", "1"]))
+    check_fits(open_data(tmp_path / "few.npz"), parse_arch("mlp:64-10"))
+    with pytest.raises(DataError, match="has 2 classes"):
+        check_fits(open_data(tmp_path / "named.npz"), parse_arch("mlp:64-10"))
 
 
 # the shared sets

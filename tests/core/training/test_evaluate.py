@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -63,6 +66,33 @@ def test_outputs_that_cannot_be_scored_are_one_sentence(shape: tuple[int, ...]) 
     y = torch.tensor([0, 3])
     with pytest.raises(DataError, match="4 classes"):
         accuracy(Gives(), torch.zeros(2, 1), y, 0, "")
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a CUDA device, as far as torch says."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda at=None: f"card {torch.device(at or 'cuda:0').index}")
+
+
+@pytest.mark.usefixtures("card")
+def test_a_number_says_where_the_network_was_not_what_the_machine_has() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).eval()
+    x, y = torch.zeros(2, 4), torch.zeros(2, dtype=torch.int64)
+    assert accuracy(model, x, y, 0, "").provenance.device == "cpu"
+    assert accuracy(Says(), torch.zeros(2, 1), y, 0, "").provenance.device == "cpu"  # it has no parameters
+    assert latency(model, model, x, repeats=4).provenance.device == "cpu"
+
+
+@pytest.mark.usefixtures("card")
+def test_a_network_on_a_card_says_which() -> None:
+    class Elsewhere(nn.Module):
+        def parameters(self, recurse: bool = True) -> Iterator[Any]:
+            return iter([SimpleNamespace(device=torch.device("cuda", 1))])
+
+    assert evaluate.device(Elsewhere()) == "cuda: card 1"
+    assert evaluate.device(Elsewhere(), nn.Linear(2, 2)) == "cpu, cuda: card 1"
+    assert evaluate.device(nn.Linear(2, 2, device="meta")) == "meta"
 
 
 def test_progress_is_told_before_each_batch() -> None:

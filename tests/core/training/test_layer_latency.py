@@ -69,3 +69,11 @@ def test_no_level_is_no_latency(net: nn.Module, timed: LayerLatency) -> None:
     with pytest.raises(ValueError, match="at least one level"):
         layer_latency(net, views(net, torch.randn(1, 3, 12, 12))[1], "lowrank", (), torch.randn(1, 3, 12, 12))
     assert replace(timed, layer="x").layer == "x"
+
+
+def test_it_says_where_the_layer_was_not_what_the_machine_has(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda at=None: "card")
+    x = torch.zeros(1, 3, 12, 12)
+    found = layer_latency(net, views(net, x)[0], "lowrank", [1], x, repeats=4)
+    assert found.provenance.device == "cpu"

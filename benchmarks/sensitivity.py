@@ -48,7 +48,7 @@ Damages = dict[tuple[str, int], tuple[float, float, float]]
 def reevaluated(
     opened: Opened, model: nn.Module, layers: tuple[LayerView, ...], x: Tensor, y: Tensor, batch: int
 ) -> tuple[Damages, list[float], list[float]]:
-    """Every layer at every rank by the whole network; seconds of each layer, and of them those of applying the plans."""
+    """Every layer at every rank by the whole network; seconds of each layer, and those of applying the plans in it."""
     found: Damages = {}
     seconds, building = [], []
     with torch.no_grad():

@@ -47,6 +47,10 @@ def test_a_sweep_goes_on_without_its_page_and_a_point_leads_to_its_plan(
     assert found is not None and (found.state, found.failed) == ("done", 0)
     there.until(lambda: points(there).count() == found.total, "not every point is drawn")
     there.rest()
+    for name, said in (("latency", "latency"), ("MACs", "")):
+        there.page.get_by_role("radio", name=name).click()
+        there.until(lambda said=said: there.asks("axis") == said, "the axis is not in the address")
+    there.rest()
     box = points(there).nth(1).bounding_box()
     there.page.mouse.move(box["x"] + 2, box["y"] + 2)
     there.page.wait_for_timeout(200)

@@ -13,8 +13,8 @@ re-evaluation the least of all turns layer by layer, summed, of a replay the lea
 than a layer of the other and so have less chance to be undisturbed. Whole turns are told too. A second group is taken
 on one thread.
 
-What bounds it: of the multiply-adds of re-evaluation 47 % lie behind the layers and are done again, near the peak of the
-processor; the rest of the gain is BatchNorm folded, images channels last, and stacks of moderate size.
+What bounds it: of the multiply-adds of re-evaluation 47 % lie behind the layers and are done again, near the peak of
+the processor; the rest of the gain is BatchNorm folded, images channels last, and stacks of moderate size.
 
 Needs ResNet-20 and CIFAR-10 in the folder of shared models and data beside the project.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import frame, services, sources, state, tuning
+from app import frame, services, state, tuning
 from app.glossary import help_text
 from core.catalogue import ALLOCATORS
 from core.compression.plans import Plan
@@ -83,11 +83,7 @@ def _start(
     now = state.get()
     plan = now.plan or Plan(survey.model)
     spec = SweepSpec(
-        model=sources.path_of(now.model),
-        name=survey.model.name,
-        digest=survey.model.digest,
-        arch=now.arch,
-        data=sources.path_of(now.data),
+        **services.subject(survey),
         quantity=quantity,
         keeps=tuple(sorted(keeps)),
         methods=tuple(methods),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.tuning import label_of
 from core.compression.allocate import FACTORED
 from core.compression.survey import LayerSurvey, Survey
 from core.networks.costs import QUANTITIES
@@ -126,7 +125,7 @@ def strip(survey: Survey, energy: float) -> Json:
             families = [
                 {
                     "id": "lowrank",
-                    "label": label_of("lowrank", view),
+                    "label": FAMILIES["lowrank"].label_on(view),
                     "unit": "rank",
                     "full": layer.spectrum.k,
                     "base": [one.of(q) - s for q, s in zip(QUANTITIES, slope, strict=True)],

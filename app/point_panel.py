@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import frame, services, sources, state, tradeoffs, widgets
+from app import frame, services, state, tradeoffs, widgets
 from app.glossary import help_text
 from core.compression.survey import Survey
 from core.compression.tradeoff import TradeoffPoint
@@ -56,7 +56,6 @@ def _training(survey: Survey, point: TradeoffPoint) -> None:
     from core.jobs.recoveries import RecoverySpec, about_point
     from core.training.recover_spec import RecoverSpec
 
-    now = state.get()
     with st.form("recover", border=False):
         left, right = st.columns(2)
         epochs = left.number_input("Epochs at most", 1, 500, 10, help="It stops after 3 without a better one.")
@@ -74,14 +73,10 @@ def _training(survey: Survey, point: TradeoffPoint) -> None:
     try:
         services.recover(
             RecoverySpec(
-                model=sources.path_of(now.model),
-                name=survey.model.name,
-                digest=survey.model.digest,
-                data=sources.path_of(now.data),
+                **services.subject(survey),
                 plan=point.plan,
                 about=about_point(point),
                 training=training,
-                arch=now.arch,
                 limit=point.accuracy.n if point.accuracy else None,
             )
         )

@@ -19,7 +19,7 @@ def progress(run: Run) -> None:
     with st.container(border=True):
         left, right = st.columns([5, 1], vertical_alignment="center")
         share = (run.done + run.failed) / run.total if run.total else 0.0
-        words = f"{frame.literal(run.title)}: {tradeoffs.state_of(run)}"
+        words = f"{frame.literal(run.title)}: {run.words}"
         counted = tradeoffs.progress_of(run, points)
         stage = f" · {frame.literal(run.stage)}" if run.stage and run.total else ""
         left.progress(share, f"{words} · {counted}{stage}")
@@ -36,13 +36,13 @@ def page() -> None:
     except InputError as error:
         st.error(frame.literal(str(error)), icon=":material/error:")
         return
-    going = any(not run.over and not run.interrupted for run in runs)
+    going = any(run.going for run in runs)
     st.fragment(_list, run_every=POLL if going else None)(going)
 
 
 def _list(going: bool) -> None:
     runs = services.runs()
-    if going and not any(not run.over and not run.interrupted for run in runs):
+    if going and not any(run.going for run in runs):
         st.rerun()
     if not runs:
         st.info("No run yet. Trade-offs starts one: choose budgets there and press Explore.", icon=":material/list:")
@@ -71,7 +71,7 @@ def _list(going: bool) -> None:
 
 def _detail(run: Run) -> None:
     with st.container(border=True):
-        st.markdown(f"**{frame.literal(run.model)}** · {frame.literal(run.title)} · {tradeoffs.state_of(run)}")
+        st.markdown(f"**{frame.literal(run.model)}** · {frame.literal(run.title)} · {run.words}")
         if run.error:
             st.error(frame.literal(run.error), icon=":material/error:")
         points = services.run_points([run.id])

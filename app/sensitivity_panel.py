@@ -21,7 +21,7 @@ def page(survey: Survey) -> None:
             st.error(frame.literal(run.error), icon=":material/error:")
         _offer(survey)
         return
-    going = not run.over and not run.interrupted
+    going = run.going
     st.fragment(_found, run_every=POLL if going else None)(survey, run.id, going)
 
 
@@ -40,16 +40,11 @@ def _offer(survey: Survey) -> None:
     if st.button("Measure sensitivity", icon=":material/speed:", key="sensitivity", help=help_text("damage")):
         from core.jobs.sensitivities import SensitivitySpec
 
-        now = state.get()
         try:
             services.sensitivity(
                 SensitivitySpec(
-                    model=sources.path_of(now.model),
-                    name=survey.model.name,
-                    digest=survey.model.digest,
-                    data=sources.path_of(now.data),
+                    **services.subject(survey),
                     layers=tuple(layer.view.name for layer in survey.layers if not layer.obstacle),
-                    arch=now.arch,
                 )
             )
         except InputError as error:

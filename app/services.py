@@ -215,6 +215,18 @@ def solve(survey: Survey, quantity: str, keep: float, method: str, rules: Rules)
     return allocate(survey, Budget.keep(survey, keep, quantity), method, rules)
 
 
+def subject(survey: Survey) -> Json:
+    """What every run's specification says of the model and data that are open."""
+    now = state.get()
+    return {
+        "model": sources.path_of(now.model),
+        "name": survey.model.name,
+        "digest": survey.model.digest,
+        "arch": now.arch,
+        "data": sources.path_of(now.data),
+    }
+
+
 def start(spec: SweepSpec) -> Run:
     """A sweep in the database and a process of its own that drives it; one that is there already goes on where it was.
     InputError, one sentence, for one that cannot be run."""
@@ -243,9 +255,10 @@ def _started(run: Run, points: Sequence[tuple[str, Json]] = ()) -> Run:
     from core.jobs import launch
 
     made = store().add_run(run, points)
-    if made.over or made.interrupted:
-        store().queue(made.id)
-    launch.launch(made.id)
+    if made.going:
+        launch.launch(made.id)
+    else:
+        resume(made.id)
     return made
 
 

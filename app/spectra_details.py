@@ -83,7 +83,7 @@ def _hand_over(
     name, plan = layer.view.name, state.get().plan or Plan(survey.model)
     energy = "its outputs' energy" if matrix_in_hand(survey) == "whitened" else "its energy"
     form = plan.form(name)
-    says = "dense" if isinstance(form, Dense) else f"{tuning.label_of(form.family, layer.view)}, {form.level}"
+    says = "dense" if isinstance(form, Dense) else f"{FAMILIES[form.family].label_on(layer.view)}, {form.level}"
     if family:
         st.markdown(f"In Tune this layer is **{says}**; a button gives it that rank.", help=help_text("plan"))
     else:

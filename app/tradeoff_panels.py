@@ -52,22 +52,28 @@ def page(survey: Survey) -> None:
         )
         return
     try:
-        known = _known(survey)
+        runs = _runs(survey)
     except InputError as error:
         st.error(frame.literal(str(error)), icon=":material/error:")
         return
-    explore_panel.explore(survey, bool(known.points))
-    going = any(not run.over and not run.interrupted for run in known.runs)
+    explore_panel.explore(survey, any(run.total for run in runs))
+    going = any(run.going for run in runs)
     st.fragment(_results, run_every=POLL if going else None)(survey, going)
     _all(survey)
 
 
-def _known(survey: Survey) -> _Known:
+def _runs(survey: Survey) -> list[Run]:
+    """Runs whose points are configurations of this model on this data, newest first."""
     from core.jobs import recoveries, sweeps
 
-    now = state.get()
-    kinds = (sweeps.KIND, recoveries.KIND)
-    runs = [run for run in services.runs(survey.model.digest, sources.path_of(now.data)) if run.kind in kinds]
+    found = services.runs(survey.model.digest, sources.path_of(state.get().data))
+    return [run for run in found if run.kind in (sweeps.KIND, recoveries.KIND)]
+
+
+def _known(survey: Survey) -> _Known:
+    from core.jobs import sweeps
+
+    runs = _runs(survey)
     stored = {point.key: point for point in services.run_points([run.id for run in runs])}
     return _Known(runs, sweeps.tradeoff_points(list(stored.values())), stored)
 
@@ -76,7 +82,7 @@ def _results(survey: Survey, going: bool) -> None:
     """Runs under way, the plot and the point in hand; drawn again while a run goes on, and once when it ends."""
     state.mirror()
     known = _known(survey)
-    if going and not any(not run.over and not run.interrupted for run in known.runs):
+    if going and not any(run.going for run in known.runs):
         st.rerun()
     for run in known.runs:
         if not run.over:

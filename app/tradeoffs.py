@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from app.tuning import WORDS, label_of
+from app.tuning import WORDS
 from core.compression.plans import Plan
 from core.compression.survey import Survey
 from core.compression.tradeoff import TradeoffPoint, smallest_within, told_apart
@@ -19,19 +19,6 @@ from core.networks.forms import FAMILIES, Dense
 Json = dict[str, Any]
 
 AXES = {"macs": "MACs", "params": "Parameters", "bytes": "Bytes", "latency": "Latency"}
-STATES = {
-    "queued": "waiting to start",
-    "running": "running",
-    "cancelling": "being cancelled",
-    "done": "done",
-    "failed": "failed",
-    "cancelled": "cancelled",
-}
-
-
-def state_of(run: Run) -> str:
-    """The state of a run in words; interrupted if nobody works on it."""
-    return "interrupted" if run.interrupted else STATES[run.state]
 
 
 def progress_of(run: Run, points: Sequence[Point], workers: int = 2) -> str:
@@ -81,7 +68,7 @@ def forms_in_words(plan: Plan, survey: Survey) -> str:
         family = FAMILIES.get(entry.form.family)
         if family is not None and entry.layer in views:
             view = views[entry.layer]
-            by.setdefault(label_of(family.id, view), []).append(family.level(entry.form, view))
+            by.setdefault(family.label_on(view), []).append(family.level(entry.form, view))
     parts = [
         f"{len(levels)} × {label}, {'rank' if 'rank' in label or 'spatial' in label else 'level'} "
         f"{min(levels)}{f' to {max(levels)}' if max(levels) > min(levels) else ''}"
@@ -137,7 +124,7 @@ def runs_table(runs: Sequence[Run]) -> dict[str, list[Any]]:
         "model": [run.model for run in runs],
         "what": [run.title for run in runs],
         "kind": [run.kind for run in runs],
-        "state": [state_of(run) for run in runs],
+        "state": [run.words for run in runs],
         "points": [run.total for run in runs],
         "done": [run.done for run in runs],
         "failed": [run.failed for run in runs],
@@ -157,7 +144,7 @@ def points_table(points: Sequence[Point]) -> dict[str, list[Any]]:
         return [getattr(made[name], attribute) if name in made else None for made in found]
 
     return {
-        "what": [point.request.get("about", {}).get("label", point.request.get("do", "")) for point in points],
+        "what": [point.label for point in points],
         "state": [point.state for point in points],
         "accuracy": value("accuracy", "value"),
         "± standard error": value("accuracy", "spread"),

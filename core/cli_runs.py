@@ -179,10 +179,9 @@ def _show(run: Run, store: Store, as_json: bool) -> None:
         out.print(run.error)
     table = Table("point", "what", "state", *names)
     for point in points:
-        label = (point.request.get("about") or {}).get("label", point.request.get("do", ""))
         numbers = measured.get(point.key, {})
         cells = (f"{numbers[n].value:.4g} ± {numbers[n].spread:.2g}" if n in numbers else "" for n in names)
-        table.add_row(point.key, label, point.error or point.state, *cells)
+        table.add_row(point.key, point.label, point.error or point.state, *cells)
     if points:
         out.print(table)
 
@@ -205,8 +204,7 @@ def _plain(run: Run) -> dict[str, Any]:
 
 
 def _state(run: Run) -> str:
-    words = "interrupted, can be resumed" if run.interrupted else run.state
-    return f"{words} ({run.stage})" if run.stage and not run.interrupted else words
+    return f"{run.words} ({run.stage})" if run.stage and not run.interrupted else run.words
 
 
 def _lasting(source: str, name: bool) -> str:

@@ -105,6 +105,12 @@ def calibration_inputs(opened: Opened, data: Data, samples: int, seed: int) -> t
     return prepared(opened, data, x), f"{len(x):,} training inputs of {data.ref.name}, no labels, seed {seed}"
 
 
+def test_examples(opened: Opened, data: Data, limit: int | None, seed: int) -> tuple[Tensor, Tensor, str]:
+    """Normalised test inputs (all, or a seeded sample of `limit`), their labels, and what they are, in words."""
+    x, y = data.split("test", limit, seed)
+    return prepared(opened, data, x), y, f"{len(x):,} test examples of {data.ref.name}"
+
+
 def prepared(opened: Opened, data: Data, x: Tensor) -> Tensor:
     """Images x (N, C, H, W) in [0, 1] of `data` as the network takes them. DataError if they do not fit it; InputError
     if nobody said what it takes."""
@@ -188,9 +194,7 @@ def evaluate(
     from core.training.evaluate import accuracy, latency
 
     model = scored(opened)
-    x, y = data.split("test", limit, seed)
-    x = prepared(opened, data, x)
-    words = f"{len(x):,} test examples of {data.ref.name}"
+    x, y, words = test_examples(opened, data, limit, seed)
     dense = dense or accuracy(model, x, y, seed, words, progress)
     if plan is None:
         return Evaluation(dense, None, (), (), None)
@@ -233,9 +237,7 @@ def export(
         example = torch.rand(8, *survey.input_shape, generator=torch.Generator().manual_seed(0))
         return write(folder, opened, plan, new, survey, example, Facts(gains=gains))
     scored(opened)
-    x, y = data.split("test", limit, 0)
-    x = prepared(opened, data, x)
-    words = f"{len(x):,} test examples of {data.ref.name}"
+    x, y, words = test_examples(opened, data, limit, 0)
     facts = Facts(
         dense=accuracy(model, x, y, 0, words, progress),
         compressed=accuracy(new, x, y, 0, words, progress),

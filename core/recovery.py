@@ -53,9 +53,7 @@ def recover_plan(
     from core.training.recover import recover
 
     dense = journeys.scored(opened)
-    x, y = data.split("test", limit, spec.seed)
-    x = journeys.prepared(opened, data, x)
-    words = f"{len(x):,} test examples of {data.ref.name}"
+    x, y, words = journeys.test_examples(opened, data, limit, spec.seed)
     survey = journeys.survey_of(opened, progress)
     new, gains, _ = journeys.compressed_network(opened, plan, survey, data, progress)
     first = accuracy(dense, x, y, spec.seed, words, progress)

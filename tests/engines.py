@@ -17,6 +17,8 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKES = ROOT / "tests" / "core" / "jobs" / "fake_tasks.py"
+AT_ONCE = 25.0
+"""Seconds; what is not done at once takes a minute or more, and a busy machine is slow."""
 LOOPBACK = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
 
 

@@ -14,6 +14,16 @@ RUN_STATES = ("queued", "running", "cancelling", "done", "failed", "cancelled")
 OVER = ("done", "failed", "cancelled")
 """States in which nothing is to be done any more unless somebody queues the run again."""
 
+STATE_WORDS = {
+    "queued": "waiting to start",
+    "running": "running",
+    "cancelling": "being cancelled",
+    "done": "done",
+    "failed": "failed",
+    "cancelled": "cancelled",
+}
+"""RUN_STATES as people read them."""
+
 POINT_STATES = ("waiting", "done", "failed")
 
 GRACE = 10.0
@@ -69,6 +79,16 @@ class Run:
         """Whether it should be going on but no driver is alive: killed, or never started. It can be resumed."""
         return is_interrupted(self, time.time())
 
+    @property
+    def going(self) -> bool:
+        """Whether somebody works on it, or is about to: neither over nor interrupted."""
+        return not self.over and not self.interrupted
+
+    @property
+    def words(self) -> str:
+        """Its state as people read it."""
+        return "interrupted, can be resumed" if self.interrupted else STATE_WORDS[self.state]
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -89,6 +109,11 @@ class Point:
     error: str = ""
     seconds: float = 0.0
     worker: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it tries, in a few words."""
+        return str((self.request.get("about") or {}).get("label") or self.request.get("do", ""))
 
 
 def is_interrupted(run: Run, now: float) -> bool:

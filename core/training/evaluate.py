@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from core.errors import DataError
 from core.networks.arch import Inputs
 from core.provenance import Measurement, Provenance, here
+from core.training.timing import interleaved
 
 BATCH = 250
 Progress = Callable[[str, int, int], None]
@@ -90,27 +90,10 @@ def latency(
 ) -> Latency:
     """Times both networks on `example` (batch first), one thread, warmed up, interleaved A, B, A so that a passing load
     touches all three alike. The network timed as A the second time is the same dense one."""
-    threads = torch.get_num_threads()
-    times: dict[str, list[float]] = {"dense": [], "compressed": [], "again": []}
-    contenders = {"dense": dense, "compressed": compressed, "again": dense}
-    try:
-        torch.set_num_threads(1)
-        with torch.no_grad():
-            for model in (dense, compressed) * 3:
-                model(example)
-            for i in range(repeats):
-                if progress:
-                    progress("latency", i, repeats)
-                names = list(contenders)
-                for name in names[i % 3 :] + names[: i % 3]:
-                    start = time.perf_counter()
-                    contenders[name](example)
-                    times[name].append(1e3 * (time.perf_counter() - start))
-    finally:
-        torch.set_num_threads(threads)
-    quartiles = {name: _quartiles(values) for name, values in times.items()}
+    times = interleaved((dense, compressed, dense), example, repeats, "latency", progress)
+    first, other, again = (_quartiles(values) for values in times)
     made = here("interleaved dense, compressed, dense again; warmed up", device(dense, compressed), 1)
-    return Latency(quartiles["dense"], quartiles["compressed"], quartiles["again"], len(example), repeats, made)
+    return Latency(first, other, again, len(example), repeats, made)
 
 
 def device(*models: nn.Module) -> str:

@@ -7,7 +7,6 @@ interleaved run with the dense layer, one thread, on the input the layer has in 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from core.networks.forms import FAMILIES
 from core.networks.views import LayerView
 from core.provenance import Provenance, here
 from core.training.evaluate import device
+from core.training.timing import interleaved
 
 REPEATS = 40
 LEAST_NOISE = 0.02
@@ -100,24 +100,7 @@ def layer_latency(
     given = layer_input(model, view.name, x)
     at = tuple(sorted(set(levels)))
     built = [kind.make(level, view).build(layer, view).eval() for level in at]
-    runs: list[nn.Module] = [layer, layer, *built]
-    times: list[list[float]] = [[] for _ in runs]
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        with torch.no_grad():
-            for run in runs * 2:
-                run(given)
-            for i in range(repeats):
-                if progress:
-                    progress(f"timing {view.name}", i, repeats)
-                for j in range(len(runs)):  # another one first each time, so that a passing load touches all alike
-                    which = (i + j) % len(runs)
-                    start = time.perf_counter()
-                    runs[which](given)
-                    times[which].append(1e3 * (time.perf_counter() - start))
-    finally:
-        torch.set_num_threads(threads)
+    times = interleaved((layer, layer, *built), given, repeats, f"timing {view.name}", progress)
     found = [_quartiles(values) for values in times]
     return LayerLatency(
         layer=view.name,

@@ -107,3 +107,9 @@ def foreign(survey: Survey) -> Survey:
 def tab(bench: Bench) -> type[Tab]:
     """Makes browser tabs: `tab(cfg="...")`."""
     return Tab
+
+
+@pytest.fixture(scope="module")
+def mlp() -> Survey:
+    """The demo of 64 inputs, two layers of 192 and 10 outputs."""
+    return journeys.demo_survey("digits-mlp")

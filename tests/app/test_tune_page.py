@@ -11,7 +11,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import links
-from core import journeys
 from core.compression.plans import Plan
 from core.compression.survey import Survey
 from core.networks.costs import Cost
@@ -23,12 +22,6 @@ from tests.surveys import survey as made_of
 
 NBSP = "\u00a0"
 Open = Callable[..., AppTest]
-
-
-@pytest.fixture(scope="module")
-def mlp() -> Survey:
-    """The demo of 64 inputs, two layers of 192 and 10 outputs."""
-    return journeys.demo_survey("digits-mlp")
 
 
 @pytest.fixture

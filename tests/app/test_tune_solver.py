@@ -11,7 +11,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import services
-from core import journeys
 from core.compression.plans import Plan, Repair
 from core.compression.survey import Survey
 from core.networks.forms import Dense, LowRank
@@ -22,12 +21,6 @@ from tests.surveys import survey as made_of
 NBSP = "\u00a0"
 Open = Callable[..., AppTest]
 MASKED = made_of([with_masks(layer) for layer in (ONE, TWO, THREE)])
-
-
-@pytest.fixture(scope="module")
-def mlp() -> Survey:
-    """The demo of 64 inputs, two layers of 192 and 10 outputs."""
-    return journeys.demo_survey("digits-mlp")
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_open_pick_drag_measure_export_and_share(visit: Visit, tmp_path: Path) -
     link = dialog.locator("code").first.inner_text().strip()
     assert link == here.link()
     there = visit(link)
-    assert (there.line(), there.total()) == (here.line(), here.total())
+    there.shows(here)
     there.until(lambda: "%" in there.metric("Accuracy"), "the accuracy was not shown")
     assert there.metric("Accuracy, measured") == accuracy
     assert there.asks("cfg") == here.asks("cfg") != ""

@@ -21,7 +21,7 @@ def test_an_address_opens_in_another_profile_as_it_was(visit: Visit) -> None:
     here.until(lambda: here.asks("pin") != "", "nothing was pinned")
     here.drag(3, 1.0, 0.5)
     there = visit(here.link())
-    assert (there.total(), there.line()) == (here.total(), here.line())
+    there.shows(here)
     assert there.conditions("MACs kept") == here.conditions("MACs kept") != ""
     there.go("Spectra")
     for name in ("model", "layers", "layer", "energy", "cfg", "pin"):

@@ -64,7 +64,8 @@ class Visitor:
         return self
 
     def go(self, title: str) -> Visitor:
-        """Change the page through the navigation."""
+        """Change the page through the navigation, once nothing runs that could call the page back."""
+        self.rest()
         self.page.get_by_role("link", name=title, exact=True).first.click()
         self.page.wait_for_function("path => location.pathname.endsWith(path)", arg=_path(title))
         return self.rest()
@@ -141,6 +142,10 @@ class Visitor:
 
     def line(self) -> str:
         return self.text(".rb-line")
+
+    def shows(self, other: Visitor) -> None:
+        """Wait until its bars say what another visitor's say."""
+        self.until(lambda: (self.line(), self.total()) == (other.line(), other.total()), "the bars are not the other's")
 
     def at(self, index: int, share: float) -> tuple[float, float]:
         """Page position of a share of full height in a bar's slot."""

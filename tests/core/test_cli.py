@@ -31,44 +31,15 @@ from tests.bad_files import assert_one_sentence
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = "digits-mlp"
 
-Run = Callable[..., tuple[int, str, str]]
+Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Runs a command line in this process: (exit code, standard output, standard error)."""
+def run(monkeypatch: pytest.MonkeyPatch, command: Command, tmp_path: Path) -> Command:
+    """Command lines with a cache of their own."""
     monkeypatch.setenv("RANKSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["core", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
-
-    return call
-
-
-@pytest.fixture
-def answer(run: Run) -> Callable[..., Any]:
-    """Runs a command with --json and reads its answer."""
-
-    def call(*words: object) -> Any:
-        code, out, err = run(*words, "--json")
-        assert code == 0, err
-        return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-
-    return call
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """An untrained perceptron for digits, as a file."""
-    torch.manual_seed(0)
-    path = tmp_path / "small.pt"
-    torch.save(build(make_arch("mlp", {"widths": (64, 12, 10)})).state_dict(), path)
-    return path
+    return command
 
 
 @pytest.fixture
@@ -80,7 +51,7 @@ def weights_only(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def plan_file(run: Run, tmp_path: Path) -> Path:
+def plan_file(run: Command, tmp_path: Path) -> Path:
     path = tmp_path / "plan.json"
     words = ("--keep", 0.5, "--quantity", "params", "--repair", "whitened,bias", "--samples", 60, "--out", path)
     assert run("plan", DEMO, *words)[0] == 0
@@ -90,7 +61,7 @@ def plan_file(run: Run, tmp_path: Path) -> Path:
 # What the commands say
 
 
-def test_spectra(answer: Callable[..., Any], run: Run) -> None:
+def test_spectra(answer: Callable[..., Any], run: Command) -> None:
     content = answer("spectra", DEMO)
     survey = demo_survey(DEMO)
     assert [row["layer"] for row in content["layers"]] == [view.name for view in survey.views]
@@ -99,7 +70,7 @@ def test_spectra(answer: Callable[..., Any], run: Run) -> None:
     assert code == 0 and all(view.name in out for view in survey.views)
 
 
-def test_rules(answer: Callable[..., Any], run: Run) -> None:
+def test_rules(answer: Callable[..., Any], run: Command) -> None:
     content = answer("rules", DEMO, "--layer", "fc1")
     assert [row["name"] for row in content["rules"]] == [row.name for row in RANK_RULES]
     assert all(0 <= row["rank"] <= min(content["m"], content["n"]) for row in content["rules"])
@@ -117,7 +88,7 @@ def test_plan(answer: Callable[..., Any], tmp_path: Path, quantity: str) -> None
     assert Plan.from_json(path.read_text()).repair.steps == STEPS
 
 
-def test_plan_with_options(answer: Callable[..., Any], run: Run, small: Path) -> None:
+def test_plan_with_options(answer: Callable[..., Any], run: Command, small: Path) -> None:
     words = ("--keep", 0.6, "--quantity", "params", "--method", "greedy", "--families", "sparse", "--repair", "none")
     made = Plan.from_json(json.dumps(answer("plan", DEMO, *words)["plan"]))
     assert {entry.form.family for entry in made.layers} == {"sparse"} and made.repair.steps == ()
@@ -131,7 +102,7 @@ def test_plan_with_options(answer: Callable[..., Any], run: Run, small: Path) ->
 
 
 @pytest.mark.parametrize("quantity", ["params", "macs", "bytes"])
-def test_a_budget_that_cannot_be_met_says_so_and_writes_nothing(run: Run, tmp_path: Path, quantity: str) -> None:
+def test_a_budget_that_cannot_be_met_says_so_and_writes_nothing(run: Command, tmp_path: Path, quantity: str) -> None:
     words = ("--keep", 0.0001, "--quantity", quantity, "--out", tmp_path / "plan.json")
     for more in ((), ("--json",)):
         code, out, err = run("plan", DEMO, *words, *more)
@@ -141,7 +112,7 @@ def test_a_budget_that_cannot_be_met_says_so_and_writes_nothing(run: Run, tmp_pa
 
 
 @pytest.mark.parametrize("keep", [0, -0.1, 1.01])
-def test_a_share_outside_its_range_is_bad_input(run: Run, keep: float) -> None:
+def test_a_share_outside_its_range_is_bad_input(run: Command, keep: float) -> None:
     code, _, err = run("plan", DEMO, "--keep", keep)
     assert code == 2 and err.startswith("--keep takes a fraction above 0 and at most 1")
 
@@ -151,7 +122,7 @@ def test_a_budget_of_everything_compresses_nothing(answer: Callable[..., Any]) -
     assert full["outcome"] == "ABOVE_DENSE" and full["plan"]["layers"] == []
 
 
-def test_evaluate(answer: Callable[..., Any], run: Run, plan_file: Path) -> None:
+def test_evaluate(answer: Callable[..., Any], run: Command, plan_file: Path) -> None:
     dense = answer("evaluate", DEMO, "--data", "digits")
     assert dense["dense"]["n"] == 500 and dense["dense"]["value"] > 0.9 and dense["compressed"] is None
     words = ("--data", "digits", "--plan", plan_file, "--limit", 40, "--seed", 1)
@@ -163,7 +134,7 @@ def test_evaluate(answer: Callable[..., Any], run: Run, plan_file: Path) -> None
     assert code == 0 and "whitened: distance to the dense outputs" in out and "latency:" in out
 
 
-def test_export(answer: Callable[..., Any], run: Run, plan_file: Path, tmp_path: Path) -> None:
+def test_export(answer: Callable[..., Any], run: Command, plan_file: Path, tmp_path: Path) -> None:
     content = answer(
         "export", DEMO, "--plan", plan_file, "--out", tmp_path / "bundle", "--data", "digits", "--limit", 20
     )
@@ -175,7 +146,7 @@ def test_export(answer: Callable[..., Any], run: Run, plan_file: Path, tmp_path:
     assert code == 0 and out.startswith("other: read back")
 
 
-def test_export_as_a_zip(run: Run, plan_file: Path, tmp_path: Path) -> None:
+def test_export_as_a_zip(run: Command, plan_file: Path, tmp_path: Path) -> None:
     """Unpacked with the standard library and loaded by its own loader, in a process that has nothing of ours."""
     words = ("export", DEMO, "--plan", plan_file, "--data", "digits", "--limit", 20, "--out", tmp_path / "x.zip")
     code, out, err = run(*words)
@@ -202,7 +173,9 @@ def test_train_demo(monkeypatch: pytest.MonkeyPatch, answer: Callable[..., Any],
     assert info["name"] == DEMO and asked == [(DEMO, tmp_path / "demos")]
 
 
-def test_weights_alone_can_be_looked_at_and_planned(answer: Callable[..., Any], run: Run, weights_only: Path) -> None:
+def test_weights_alone_can_be_looked_at_and_planned(
+    answer: Callable[..., Any], run: Command, weights_only: Path
+) -> None:
     content = answer("spectra", weights_only)
     assert [row["layer"] for row in content["layers"]] == ["a", "b[/x]"] and content["reason"]
     _, out, _ = run("spectra", weights_only)
@@ -230,13 +203,13 @@ def test_the_users_own_network(answer: Callable[..., Any], tmp_path: Path, small
     assert [row["cost"]["macs"] for row in rows] == [64 * 12, 120]
 
 
-def test_serve_is_the_worker(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+def test_serve_is_the_worker(monkeypatch: pytest.MonkeyPatch, run: Command) -> None:
     called: list[bool] = []
     monkeypatch.setattr(serve, "main", lambda: called.append(True))
     assert run("serve")[0] == 0 and called == [True]
 
 
-def test_help_names_every_command(run: Run) -> None:
+def test_help_names_every_command(run: Command) -> None:
     code, out, _ = run("--help")
     assert code == 0
     for command in ("spectra", "rules", "plan", "evaluate", "export", "train-demo", "serve"):
@@ -299,7 +272,7 @@ BAD: dict[str, tuple[object, ...]] = {
 @pytest.mark.parametrize("words", BAD.values(), ids=BAD.keys())
 @pytest.mark.parametrize("as_json", [False, True], ids=["", "json"])
 def test_bad_input_is_one_sentence_and_exit_code_two(
-    run: Run, tmp_path: Path, words: tuple[object, ...], as_json: bool
+    run: Command, tmp_path: Path, words: tuple[object, ...], as_json: bool
 ) -> None:
     torch.save(build(make_arch("mlp", {"widths": (100, 12, 10)})).state_dict(), tmp_path / "wide.pt")
     torch.save({"a.weight": torch.full((3, 4), float("nan")), "b.weight": torch.randn(3, 4)}, tmp_path / "nan.pt")
@@ -314,7 +287,7 @@ def test_bad_input_is_one_sentence_and_exit_code_two(
     assert_one_sentence(err.strip(), tmp_path)
 
 
-def test_an_interrupt_is_silent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_silent(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 

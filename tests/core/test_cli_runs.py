@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core import cli, cli_runs
+from core import cli_runs
 from core.jobs import driver, launch, local
 from core.jobs.records import Run
 from core.jobs.store import Store
@@ -48,27 +47,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command line in this process: (exit code, standard output, standard error)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["core", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(end.value.code or 0), printed.out, printed.err
-
-    return call
-
-
-@pytest.fixture
-def answer(run: Command) -> Callable[..., Any]:
-    def call(*words: object) -> Any:
-        code, out, err = run(*words, "--json")
-        assert code == 0, err
-        return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-
-    return call
+def run(home: Path, command: Command) -> Command:
+    """Command lines with that cache and database."""
+    return command
 
 
 @pytest.fixture

@@ -46,15 +46,6 @@ def demo() -> Opened:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A perceptron that takes digits, untrained, as a file."""
-    torch.manual_seed(0)
-    path = tmp_path / "small.pt"
-    torch.save(build(make_arch("mlp", {"widths": (64, 12, 10)})).state_dict(), path)
-    return path
-
-
-@pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes every survey and calibration that is really made."""
     made: list[str] = []

@@ -14,10 +14,11 @@ from core.jobs.tasks import TASKS
 
 
 def _echo(request: dict[str, Any], progress: Any) -> dict[str, Any]:
-    """Says it back, after `seconds` in steps of 20 ms; notes its start, and its end if it gets there, in `notes`."""
+    """Says it back, after `seconds` in steps of 20 ms and when the file `until` is there; notes its start, and its end
+    if it gets there, in `notes`."""
     _note(request, "start")
-    until = time.monotonic() + request.get("seconds", 0.0)
-    while time.monotonic() < until:
+    end, gate = time.monotonic() + request.get("seconds", 0.0), Path(request.get("until", "/"))
+    while time.monotonic() < end or not gate.exists():
         progress("sleeping", 0, 1)
         time.sleep(0.02)
     _note(request, "end")

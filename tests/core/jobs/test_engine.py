@@ -20,7 +20,7 @@ from core.jobs.engine import Engine, connect
 from tests.bad_files import assert_one_sentence
 from tests.browser.sockets import sockets
 from tests.core.jobs.fake_tasks import notes
-from tests.engines import Cluster, cluster, wait_until
+from tests.engines import AT_ONCE, Cluster, cluster, wait_until
 
 pytestmark = pytest.mark.xdist_group("dask")
 
@@ -38,6 +38,10 @@ def echoes(count: int, **more: Any) -> list[tuple[str, dict[str, Any]]]:
     return [(f"point{i}", {"do": "echo", "value": i, **more}) for i in range(count)]
 
 
+def long_ones(count: int) -> list[tuple[str, dict[str, Any]]]:
+    return [(f"long{i}", {"do": "echo", "value": i, "seconds": 90.0}) for i in range(count)]
+
+
 def test_every_request_is_answered_once_by_its_key(engine: Engine, away: Cluster) -> None:
     answers = list(engine.results(echoes(40), run="all"))
     assert {answer.key: answer.result["value"] for answer in answers} == {f"point{i}": i for i in range(40)}
@@ -47,10 +51,15 @@ def test_every_request_is_answered_once_by_its_key(engine: Engine, away: Cluster
     assert list(engine.results([], run="none")) == []
 
 
-def test_answers_come_as_they_are_ready(engine: Engine) -> None:
-    slow = ("slow", {"do": "echo", "value": -1, "seconds": 1.0})
-    answers = list(engine.results([slow, *echoes(5)], run="order"))
-    assert answers[-1].key == "slow" and answers[-1].seconds >= 1.0 > answers[0].seconds
+def test_answers_come_as_they_are_ready(engine: Engine, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    waits = ("waits", {"do": "echo", "value": -1, "until": str(gate)})
+    found = engine.results([waits, *echoes(5)], run="order")
+    early = next(found)
+    gate.touch()
+    later = list(found)
+    assert early.key != "waits" and "waits" in {answer.key for answer in later}
+    assert len(later) == 5 and all(answer.seconds > 0.0 for answer in later)
 
 
 def test_what_goes_wrong_in_a_task_is_its_answer(engine: Engine, tmp_path: Path) -> None:
@@ -94,12 +103,9 @@ def test_cancel_drops_what_waits_and_stops_what_runs(engine: Engine, tmp_path: P
     cancelled = threading.Event()
     found = engine.results(echoes(20, seconds=0.4, notes=str(path)), cancelled.is_set, run="cancel")
     answers = [next(found)]
-    long = [(f"long{i}", {"do": "echo", "value": f"long{i}", "seconds": 60.0, "notes": str(path)}) for i in range(2)]
     cancelled.set()
-    start = time.monotonic()
     answers += list(found)
-    assert time.monotonic() - start < 5.0
-    assert len(answers) < 8
+    assert len(answers) < 16
     before = len(notes(path))
     time.sleep(1.0)
     assert len(notes(path)) == before  # nothing goes on behind our back
@@ -107,8 +113,8 @@ def test_cancel_drops_what_waits_and_stops_what_runs(engine: Engine, tmp_path: P
     timer = threading.Timer(1.0, cancelled.set)
     timer.start()
     start = time.monotonic()
-    assert list(engine.results(long, cancelled.is_set, run="cancel")) == []
-    assert 1.0 <= time.monotonic() - start < 5.0
+    assert list(engine.results(long_ones(2), cancelled.is_set, run="cancel")) == []
+    assert 1.0 <= time.monotonic() - start < AT_ONCE
     timer.join()
 
 
@@ -118,19 +124,19 @@ def test_a_cancelled_run_can_be_asked_again(engine: Engine) -> None:
 
 
 def test_letting_go_half_way_frees_the_workers(engine: Engine) -> None:
-    found = engine.results(echoes(50, seconds=0.3), run="half")
+    found = engine.results([*echoes(2), *long_ones(50)], run="half")
     next(found)
     found.close()  # type: ignore[attr-defined]
     start = time.monotonic()
     assert len(list(engine.results(echoes(2), run="after"))) == 2
-    assert time.monotonic() - start < 3.0
+    assert time.monotonic() - start < AT_ONCE
 
 
 def test_a_resource_no_worker_offers_is_said_at_once(engine: Engine, tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(EngineError) as refusal:
         next(engine.results(echoes(1), resources={"GPU": 1}, run="gpu"))
-    assert time.monotonic() - start < 2.0
+    assert time.monotonic() - start < AT_ONCE
     assert_one_sentence(str(refusal.value), tmp_path)
     assert "GPU=1" in str(refusal.value)
 
@@ -157,7 +163,7 @@ def test_an_engine_that_goes_is_said_to_be_lost(tmp_path: Path) -> None:
         start = time.monotonic()
         with pytest.raises(EngineLost) as lost:
             list(found)
-        assert time.monotonic() - start < 5.0
+        assert time.monotonic() - start < AT_ONCE
         assert_one_sentence(str(lost.value), tmp_path)
         engine.close()
 
@@ -194,7 +200,7 @@ def test_nobody_there_is_said_at_once(tmp_path: Path, monkeypatch: pytest.Monkey
         start = time.monotonic()
         with pytest.raises(EngineError, match="No scheduler can be reached") as refusal:
             connect()
-        assert time.monotonic() - start < 2.0
+        assert time.monotonic() - start < clusters.PATIENCE
     assert_one_sentence(str(refusal.value), tmp_path)
 
 

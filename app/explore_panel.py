@@ -19,6 +19,8 @@ FORMS = {
     "masks": "largest weights",
     "2:4": "2:4 sparsity",
     "rows": "whole rows or filters",
+    "rows removed": "whole rows or filters, removed for real",
+    "random": "random weights (baseline)",
 }
 REPAIR_WORDS = {"none": "none (plain truncation)", "whitened": "whitened fits", "full": "every step that helps"}
 FEW = 2000

@@ -17,7 +17,17 @@ from core.compression.plans import STEPS, LayerPlan, Plan, Repair, check_plan
 from core.compression.survey import Survey
 from core.errors import PlanError
 from core.folders import user_folder
-from core.networks.forms import FAMILIES, Dense, Filters, Form, LowRank, SemiSparse, Sparse, SpatialLowRank
+from core.networks.forms import (
+    Dense,
+    Filters,
+    Form,
+    LowRank,
+    LowRankSparse,
+    RandomSparse,
+    SemiSparse,
+    Sparse,
+    SpatialLowRank,
+)
 
 LONGEST = 1500
 """Characters of a packed plan above which the address holds the id of a stored one."""
@@ -25,7 +35,17 @@ LONGEST = 1500
 _REPAIR, _LAYER = ">BIq", ">IBI"
 """How the repair (steps, samples, seed) and a layer (name, family, level) are packed."""
 
-_FAMILY_IDS = ("dense", *FAMILIES)
+_REMOVE = 1 << 7
+"""The bit beside the repair's steps that says that masked rows are removed for real."""
+
+_FAMILY_IDS = (
+    "dense", "lowrank", "lowrank_in", "spatial", "sparse", "sparse24", "filters", "random", "lowrank_sparse",
+)  # fmt: skip
+"""Families by the number that stands for each in links; links are kept for years, so only ever add to its end."""
+
+_MORE = 255
+"""In place of a family: this row holds the second number of the layer's form, where that is not 0."""
+
 _ID = re.compile("[0-9a-f]{24}")
 
 
@@ -40,13 +60,15 @@ def plan_text(plan: Plan) -> str:
 
 def encode_plan(plan: Plan) -> str:
     """A plan as URL-safe text: a checksum of the rest and of the model, then compressed the repair, and per layer its
-    name's checksum, family and level."""
+    name's checksum, family and level, and what else its form has in a second row."""
     repair = plan.repair
-    steps = sum(1 << i for i, step in enumerate(STEPS) if step in repair.steps)
-    body = struct.pack(_REPAIR, steps, repair.samples, repair.seed) + b"".join(
-        struct.pack(_LAYER, zlib.crc32(entry.layer.encode()), _FAMILY_IDS.index(entry.form.family), entry.form.level)
-        for entry in plan.layers
-    )
+    steps = sum(1 << i for i, step in enumerate(STEPS) if step in repair.steps) | (_REMOVE if plan.remove else 0)
+    body = struct.pack(_REPAIR, steps, repair.samples, repair.seed)
+    for entry in plan.layers:
+        name, form = zlib.crc32(entry.layer.encode()), entry.form
+        body += struct.pack(_LAYER, name, _FAMILY_IDS.index(form.family), form.level)
+        if _second(form):
+            body += struct.pack(_LAYER, name, _MORE, _second(form))
     packed = zlib.compress(body, 9)
     return _letters(struct.pack(">I", zlib.crc32(packed + plan.model.digest.encode())) + packed)
 
@@ -85,12 +107,14 @@ def _decoded(text: str, survey: Survey) -> Plan | None:
     except (binascii.Error, ValueError, zlib.error, struct.error):
         return None
     names = {zlib.crc32(view.name.encode()): view.name for view in survey.views}
+    more = {name: number for name, family, number in rows if family == _MORE}
+    rows = [row for row in rows if row[1] != _MORE]
     known = all(name in names and 0 < family < len(_FAMILY_IDS) for name, family, _ in rows)
     if not known or samples < 1 or len({name for name, _, _ in rows}) < len(rows):
         return None
-    layers = tuple(LayerPlan(names[name], _form(_FAMILY_IDS[family], level)) for name, family, level in rows)
+    layers = tuple(LayerPlan(names[n], _form(_FAMILY_IDS[family], level, more.get(n, 0))) for n, family, level in rows)
     chosen = tuple(step for i, step in enumerate(STEPS) if steps >> i & 1)
-    return Plan(survey.model, layers, Repair(chosen, samples, seed))
+    return Plan(survey.model, layers, Repair(chosen, samples, seed), bool(steps & _REMOVE))
 
 
 def _letters(content: bytes) -> str:
@@ -102,7 +126,14 @@ def is_stored(text: str) -> bool:
     return _stored(text[1:]) is not None
 
 
-def _form(family: str, level: int) -> Form:
+def _second(form: Form) -> int:
+    """What a form has besides its level, 0 for nothing."""
+    if isinstance(form, LowRankSparse):
+        return form.nonzeros
+    return form.seed if isinstance(form, RandomSparse) else 0
+
+
+def _form(family: str, level: int, second: int) -> Form:
     makers: dict[str, Form] = {
         "lowrank": LowRank(level),
         "lowrank_in": LowRank(level, True),
@@ -110,6 +141,8 @@ def _form(family: str, level: int) -> Form:
         "sparse": Sparse(level),
         "sparse24": SemiSparse(),
         "filters": Filters(level),
+        "random": RandomSparse(level, second),
+        "lowrank_sparse": LowRankSparse(level, second),
     }
     return makers.get(family, Dense())
 

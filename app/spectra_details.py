@@ -12,7 +12,7 @@ from app.spectra_controls import BELOW, matrix_in_hand, points, redraw
 from core.catalogue import RankMark
 from core.compression.plans import Plan
 from core.compression.survey import LayerSurvey, Survey
-from core.networks.forms import FAMILIES, Dense
+from core.networks.forms import FAMILIES, Dense, family_of
 from core.numerics.svd import Spectrum
 
 RULES = "spectra-rule-rows"
@@ -83,7 +83,7 @@ def _hand_over(
     name, plan = layer.view.name, state.get().plan or Plan(survey.model)
     energy = "its outputs' energy" if matrix_in_hand(survey) == "whitened" else "its energy"
     form = plan.form(name)
-    says = "dense" if isinstance(form, Dense) else f"{FAMILIES[form.family].label_on(layer.view)}, {form.level}"
+    says = "dense" if isinstance(form, Dense) else f"{family_of(form).label_on(layer.view)}, {form.level}"
     if family:
         st.markdown(f"In Tune this layer is **{says}**; a button gives it that rank.", help=help_text("plan"))
     else:
@@ -134,7 +134,7 @@ def _errors(survey: Survey, layer: LayerSurvey) -> None:
     share = spectra_rows.shares(layer)
     even = {family: FAMILIES[family].break_even(layer.view, "params") for family in RANKED if layer.curve(family)}
     form = (state.get().plan or Plan(survey.model)).form(layer.view.name)
-    cuts = {} if isinstance(form, Dense) else {form.family: FAMILIES[form.family].level(form, layer.view)}
+    cuts = {} if isinstance(form, Dense) else {form.family: family_of(form).level(form, layer.view)}
     widgets.figure(
         error_curves_figure(
             layer, cuts=cuts, even=even, share=share if against == "kept" else None, look=widgets.look(), height=400

@@ -14,7 +14,7 @@ from core.compression.tradeoff import TradeoffPoint, smallest_within, told_apart
 from core.errors import PlanError
 from core.jobs.records import Point, Run
 from core.networks.costs import Cost
-from core.networks.forms import FAMILIES, Dense
+from core.networks.forms import Dense, family_of
 
 Json = dict[str, Any]
 
@@ -65,9 +65,8 @@ def forms_in_words(plan: Plan, survey: Survey) -> str:
     by: dict[str, list[int]] = {}
     views = {view.name: view for view in survey.views}
     for entry in plan.layers:
-        family = FAMILIES.get(entry.form.family)
-        if family is not None and entry.layer in views:
-            view = views[entry.layer]
+        if not isinstance(entry.form, Dense) and entry.layer in views:
+            family, view = family_of(entry.form), views[entry.layer]
             by.setdefault(family.label_on(view), []).append(family.level(entry.form, view))
     parts = [
         f"{len(levels)} × {label}, {'rank' if 'rank' in label or 'spatial' in label else 'level'} "

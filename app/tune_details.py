@@ -6,13 +6,13 @@ from typing import Any
 
 import streamlit as st
 
-from app import frame, services, state, tuning, widgets
+from app import frame, services, state, tune_removal, tuning, widgets
 from app.glossary import help_text
 from core.catalogue import rank_marks
 from core.compression.plans import Plan
 from core.compression.survey import Survey
 from core.errors import InputError
-from core.networks.forms import FAMILIES, Dense
+from core.networks.forms import FAMILIES, Dense, family_of
 
 Json = dict[str, Any]
 
@@ -21,13 +21,17 @@ def before_and_after(survey: Survey, plan: Plan, now: state.Selection) -> None:
     """Costs dense and under the plan; accuracy after every repair step; latency."""
     from app.figures.cost import cost_alt, cost_figure, cost_table
 
-    cost = tuning.effective_cost(survey, plan, tuning.counted(survey, now.mode, now.quantity)[0])
+    quantity = tuning.counted(survey, now.mode, now.quantity)[0]
+    counted = tune_removal.counted(plan, now)
+    cost = counted or tuning.effective_cost(survey, plan, quantity)
     look = widgets.look()
     left, right = st.columns(2)
     with left:
-        st.markdown("**Cost**, predicted and exact", help=help_text("kept fraction"))
+        how = "counted on the smaller network" if counted else "predicted and exact"
+        st.markdown(f"**Cost**, {how}", help=help_text("kept fraction"))
         args = (survey.dense, cost)
         widgets.figure(cost_figure(*args, look=look), cost_alt(*args), cost_table(*args), f"{survey.model.name}-cost")
+        tune_removal.notes(plan, now)
     found = services.evaluation(now.model, plan, now.data) if plan.layers else None
     with right:
         if not survey.runnable:
@@ -61,7 +65,7 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
         if curve.family != "sparse24"
     }
     share = {family: shares for family, shares in share.items() if min(shares) < max(shares)}  # masks keep every MAC
-    cuts = {} if isinstance(form, Dense) else {form.family: FAMILIES[form.family].level(form, view)}
+    cuts = {} if isinstance(form, Dense) else {form.family: family_of(form).level(form, view)}
     left, right = st.columns([3, 2])
     with left:
         name = frame.literal(view.name)
@@ -73,7 +77,7 @@ def layer_in_hand(survey: Survey, plan: Plan, now: state.Selection) -> None:
             f"{survey.model.name}-{view.name}-errors",
         )
         if survey.runnable and survey.input_shape:
-            staircase(survey, now, "lowrank" if isinstance(form, Dense) else form.family)
+            staircase(survey, now, form.family if form.family in FAMILIES else "lowrank")
     with right:
         st.markdown("**Rank rules** on its singular values", help=help_text("rank"))
         spectrum = layer.spectrum

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import frame, projector, services, sources, state, tuning, widgets
+from app import frame, projector, services, sources, state, tune_removal, tuning, widgets
 from app.components import last_message, rank_bars, share_percent, unseen
 from app.glossary import help_text
 from app.worker import Job
@@ -68,6 +68,7 @@ def _controls(survey: Survey) -> None:
         )
     if now.mode != "rank":
         st.markdown("Masked weights are still multiplied, so sparsity saves parameters and bytes here, never MACs.")
+    tune_removal.toggle(now.plan)
     if survey.runnable and not survey.calibration and not state.fresh():  # a model just opened has the offer above
         _calibration(survey)
     elif not survey.runnable:
@@ -128,12 +129,13 @@ def _heard(survey: Survey, path: Any) -> Any:
 def _numbers(survey: Survey, plan: Plan, quantity: str) -> None:
     """Parameters, MACs, energy, accuracy; the first three against the pinned plan if there is one."""
     now = state.get()
-    cost = tuning.effective_cost(survey, plan, quantity)
+    found = tune_removal.counted(plan, now)
+    cost, how = (found, ", counted") if found else (tuning.effective_cost(survey, plan, quantity), "")
     pinned = tuning.effective_cost(survey, now.pinned, quantity) if now.pinned else None
     columns, framed = st.columns(4), not state.teaching()
     for column, kind, label, term in (
-        (columns[0], "params", "Parameters kept", "parameters"),
-        (columns[1], "macs", "MACs kept", "MACs"),
+        (columns[0], "params", f"Parameters kept{how}", "parameters"),
+        (columns[1], "macs", f"MACs kept{how}", "MACs"),
     ):
         share = share_percent(cost.of(kind), survey.dense.of(kind))
         against = None
@@ -146,8 +148,9 @@ def _numbers(survey: Survey, plan: Plan, quantity: str) -> None:
     if now.pinned is not None:
         former = tuning.energy_kept(survey, tuning.effective(survey, now.pinned, quantity))
         against = f"{100 * (energy - former):+.1f} points against pinned"
+    bounded = any(not tuning.predictable(entry.form) for entry in tuning.effective(survey, plan, quantity).layers)
     columns[2].metric(
-        "Energy kept, predicted",
+        "Energy kept, at least" if bounded else "Energy kept, predicted",
         frame.percent(energy),
         against,
         help=help_text("energy"),
@@ -161,8 +164,8 @@ def _numbers(survey: Survey, plan: Plan, quantity: str) -> None:
         named = ", ".join(frame.literal(name) for name in more[:3]) + (" and others" if len(more) > 3 else "")
         st.warning(
             f"{len(more)} layer{'s' if len(more) > 1 else ''} past break-even ({named}): dense is cheaper and exact "
-            f"there, so {'they count' if len(more) > 1 else 'it counts'} as dense above. Lower the bar, or make it "
-            "dense.",
+            f"there, so {'they count' if len(more) > 1 else 'it counts'} as dense above. "
+            f"{tuning.remedy(survey, plan, more, quantity)}",
             icon=":material/warning:",
         )
 
@@ -219,7 +222,7 @@ def _measuring(survey: Survey, plan: Plan, now: state.Selection) -> Job | None:
 
 def _details(survey: Survey, now: state.Selection) -> None:
     """Everything that is looked at after the drag: measured numbers, the typed editor, the layer in hand."""
-    from app import tune_details, tune_table
+    from app import lowrank_sparse_panel, tune_details, tune_table
 
     state.mirror()
     plan = now.plan or Plan(survey.model)
@@ -239,7 +242,7 @@ def _details(survey: Survey, now: state.Selection) -> None:
                 _tell(str(error))
         view = st.segmented_control(
             "Below",
-            ("Before and after", "Layer in hand", "Edit as a table"),
+            ("Before and after", "Layer in hand", "Low rank + sparse", "Edit as a table"),
             label_visibility="collapsed",
             key="tune-below",
             persist_state="session",
@@ -252,6 +255,8 @@ def _details(survey: Survey, now: state.Selection) -> None:
         _tell(job.error)
     if view == "Layer in hand":
         tune_details.layer_in_hand(survey, plan, now)
+    elif view == "Low rank + sparse":
+        lowrank_sparse_panel.panel(survey, plan, now)
     elif view == "Edit as a table":
         tune_table.editor(survey, plan, now)
     else:
@@ -280,7 +285,7 @@ def _solver(survey: Survey) -> None:
         families=tuning.MODES[now.mode],
     )
     made = services.solve(survey, quantity, keep / 100, method, rules)
-    state.change_plan(replace(made.plan, repair=plan.repair))
+    state.change_plan(replace(made.plan, repair=plan.repair, remove=plan.remove))
     if made.outcome != "OK":
         state.notice(made.remedy)
     state.put(dial=keep / 100)

@@ -15,7 +15,7 @@ from app import frame, state, tuning
 from app.glossary import help_text
 from core.compression.plans import Plan
 from core.compression.survey import Survey
-from core.networks.forms import FAMILIES
+from core.networks.forms import Dense, family_of
 
 SHOWS, NUMBER, SAID = "table-shows", "table-number", "table-said"
 WHOLE = ("level", "of", "break-even")
@@ -73,11 +73,11 @@ def edited(
             offered = tuning.families_of(layer, mode, form)
             family = form.family if form.family in offered else (offered or ["dense"])[0]
             plan = tuning.edited(survey, plan, name, family if wanted else "dense", wanted, mode)
-            got = FAMILIES[family].level(plan.form(name), layer.view) if wanted and family in FAMILIES else 0
-            if got != wanted:
-                said = (
-                    f"{name} takes {FAMILIES[family].unit} {got}: it has {FAMILIES[family].full(layer.view)} at most."
-                )
+            made = plan.form(name)
+            kind = None if isinstance(made, Dense) else family_of(made)
+            got = kind.level(made, layer.view) if wanted and kind else 0
+            if got != wanted and kind:
+                said = f"{name} takes {kind.unit} {got}: it has {kind.full(layer.view)} at most."
         if "locked" in change:
             others = tuple(n for n in locked if n != name)
             locked = (*others, name) if change["locked"] else others

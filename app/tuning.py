@@ -10,7 +10,7 @@ from core.compression.allocate import FACTORED, Rules, path
 from core.compression.plans import LayerPlan, Plan, plan_cost
 from core.compression.survey import LayerSurvey, Survey
 from core.networks.costs import QUANTITIES, Cost
-from core.networks.forms import FAMILIES, Dense, Form
+from core.networks.forms import FAMILIES, Dense, Family, Form, family_of
 from core.networks.views import LayerView
 
 Json = dict[str, Any]
@@ -20,6 +20,11 @@ WORDS = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
 
 MASKS = ("sparse", "sparse24", "filters")
 MODES = {"rank": FACTORED, "sparsity": MASKS, "both": (*FACTORED, *MASKS)}
+"""What the dial and the solver choose from."""
+
+BASELINE = "random"
+"""Offered beside masks to compare with; nothing chooses it by itself."""
+
 STOPS = tuple(round(0.05 + 0.01 * i, 2) for i in range(96))
 """Kept fractions the dial can stop at."""
 
@@ -40,8 +45,14 @@ def counted(survey: Survey, mode: str, quantity: str) -> list[str]:
 
 def families_of(layer: LayerSurvey, mode: str, form: Form) -> list[str]:
     """Families a layer offers in a mode, and the one it has."""
-    found = [curve.family for curve in layer.curves if curve.family in MODES[mode]]
+    wanted = MODES[mode] if mode == "rank" else (*MODES[mode], BASELINE)
+    found = [curve.family for curve in layer.curves if curve.family in wanted]
     return found if isinstance(form, Dense) or form.family in found else [*found, form.family]
+
+
+def family_in(id: str, form: Form) -> Family:
+    """The family of an id, as a layer in this form turns it."""
+    return family_of(form) if id == form.family else FAMILIES[id]
 
 
 def label_of(family: str, view: LayerView) -> str:
@@ -67,8 +78,8 @@ def bars(survey: Survey, plan: Plan, mode: str, locked: Sequence[str]) -> list[J
                 "locked": view.name in locked,
                 "dense": _three(dense),
                 "family": index,
-                "level": FAMILIES[offered[index]].level(form, view) if index >= 0 else 1,
-                "families": [_family(layer, family) for family in offered],
+                "level": family_of(form).level(form, view) if index >= 0 else 1,
+                "families": [_family(layer, family, form) for family in offered],
             }
         )
     return made
@@ -92,7 +103,7 @@ def dial_path(survey: Survey, quantity: str, mode: str, plan: Plan, locked: Sequ
             form = forms.get(layer.view.name, Dense())
             offered = [] if layer.obstacle else families_of(layer, mode, plan.form(layer.view.name))
             if form.family in offered:
-                row.append([offered.index(form.family), FAMILIES[form.family].level(form, layer.view)])
+                row.append([offered.index(form.family), family_of(form).level(form, layer.view)])
             else:
                 row.append([-1, 1])
         choice.append(row)
@@ -100,21 +111,22 @@ def dial_path(survey: Survey, quantity: str, mode: str, plan: Plan, locked: Sequ
 
 
 def edited(survey: Survey, plan: Plan, layer: str, family: int | str, level: int, mode: str) -> Plan:
-    """The plan with one layer at a level of a family: an index into what the layer offers, or an id; -1 is dense.
+    """The plan with one layer at a level of a family: an index into what the layer offers, or an id; -1 is dense. What
+    the level does not say stays as the layer has it (`family_of`).
 
     A name, family or level that the layer does not have leaves the plan as it was."""
     known = {entry.view.name: entry for entry in survey.layers}
     if layer not in known or known[layer].obstacle:
         return plan
-    view = known[layer].view
-    offered = families_of(known[layer], mode, plan.form(layer))
+    view, form = known[layer].view, plan.form(layer)
+    offered = families_of(known[layer], mode, form)
     if family == -1 or family == "dense":
         return plan.with_form(layer, Dense())
     name = offered[family] if isinstance(family, int) and 0 <= family < len(offered) else family
-    if not isinstance(name, str) or name not in FAMILIES or known[layer].curve(name) is None:
+    if not isinstance(name, str) or (name != form.family and known[layer].curve(name) is None):
         return plan
-    full = FAMILIES[name].full(view)
-    return plan.with_form(layer, FAMILIES[name].make(max(1, min(int(level), full)), view))
+    kind = family_in(name, form)
+    return plan.with_form(layer, kind.make(max(1, min(int(level), kind.full(view))), view))
 
 
 def with_choice(survey: Survey, plan: Plan, row: Sequence[Sequence[int]], mode: str, locked: Sequence[str]) -> Plan:
@@ -128,7 +140,7 @@ def with_choice(survey: Survey, plan: Plan, row: Sequence[Sequence[int]], mode: 
             forms[name] = Dense()
         else:
             id = families_of(layer, mode, plan.form(name))[family]
-            forms[name] = FAMILIES[id].make(level, layer.view)
+            forms[name] = family_in(id, plan.form(name)).make(level, layer.view)
     entries = tuple(LayerPlan(n, f) for n, f in forms.items() if not isinstance(f, Dense))
     return replace(plan, layers=entries)
 
@@ -151,8 +163,14 @@ def similar(survey: Survey, plan: Plan, layer: str) -> Plan:
     return plan
 
 
+def predictable(form: Form) -> bool:
+    """Whether a survey predicts the error of a form; of low rank + sparse it has an upper bound."""
+    return isinstance(form, Dense) or form.family in FAMILIES
+
+
 def energy_kept(survey: Survey, plan: Plan) -> float:
-    """Share of the squared Frobenius norm of all weights that the plan's truncations keep, in [0, 1]; predicted."""
+    """Share of the squared Frobenius norm of all weights that the plan's truncations keep, in [0, 1]; predicted, and
+    where a form is not `predictable` a lower bound."""
     whole = kept = 0.0
     for layer in survey.layers:
         if layer.spectrum is None:
@@ -172,6 +190,15 @@ def costs_more(survey: Survey, plan: Plan, quantity: str) -> list[str]:
         if entry.form.cost(view).of(quantity) > Dense().cost(view).of(quantity):
             found.append(entry.layer)
     return found
+
+
+def remedy(survey: Survey, plan: Plan, more: Sequence[str], quantity: str) -> str:
+    """What to do about the layers `more` that cost more than dense: where no level of a form saves any of the quantity,
+    as low rank + sparse saves no MACs, it is another quantity that helps."""
+    never = [n for n in more if not family_of(plan.form(n)).break_even(survey.layer(n).view, quantity)]
+    if quantity == "macs" and never:
+        return "Lower the bar, count in parameters or bytes where no rank saves MACs, or make it dense."
+    return "Lower the bar, or make it dense."
 
 
 def effective(survey: Survey, plan: Plan, quantity: str) -> Plan:
@@ -207,18 +234,18 @@ def table(survey: Survey, plan: Plan, locked: Sequence[str], quantity: str) -> d
     for layer in survey.layers:
         view, form = layer.view, plan.form(layer.view.name)
         dense = isinstance(form, Dense)
-        family = None if dense else FAMILIES[form.family]
+        family = None if dense else family_of(form)
         whole = Dense().cost(view).of(quantity)
-        curve = layer.curve(form.family) if not dense else None
+        curve = layer.curve(form.family) if not dense else None  # of low rank + sparse only a bound is known
         row = (
             view.name,
             view.shape_text,
-            "dense" if family is None else label_of(family.id, view),
+            "dense" if family is None else family.label_on(view),
             None if family is None else family.level(form, view),
             None if family is None else family.full(view),
             None if family is None else family.break_even(view, quantity),
             form.cost(view).of(quantity) / whole if whole else None,
-            0.0 if family is None else layer.predicted(form, "plain"),
+            0.0 if family is None else layer.predicted(form, "plain") if curve else None,
             0.0 if family is None else layer.predicted(form, "output") if curve and curve.output else None,
             view.name in locked,
             layer.obstacle,
@@ -228,12 +255,13 @@ def table(survey: Survey, plan: Plan, locked: Sequence[str], quantity: str) -> d
     return columns
 
 
-def _family(layer: LayerSurvey, id: str) -> Json:
-    family, view = FAMILIES[id], layer.view
-    curve = layer.curve(id)
+def _family(layer: LayerSurvey, id: str, form: Form) -> Json:
+    family, view = family_in(id, form), layer.view
+    curve = layer.curve_of(form) if id == form.family else layer.curve(id)
     assert curve is not None
     full = 100 if id == "sparse24" else family.full(view)
-    fixed: Json = {"id": id, "label": label_of(id, view), "unit": family.unit, "full": full}
+    fixed: Json = {"id": id, "label": family.label_on(view), "unit": family.unit, "full": full}
+    fixed["bound"] = id == form.family and not predictable(form)
     fixed["even"] = [family.break_even(view, quantity) for quantity in QUANTITIES]
     if family.unfolding:
         one, two = (_three(family.make(level, view).cost(view)) for level in (1, 2))

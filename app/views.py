@@ -99,7 +99,12 @@ TUNE = (
     _one(
         "below",
         "tune-below",
-        {"changes": "Before and after", "layer": "Layer in hand", "table": "Edit as a table"},
+        {
+            "changes": "Before and after",
+            "layer": "Layer in hand",
+            "lowrank-sparse": "Low rank + sparse",
+            "table": "Edit as a table",
+        },
     ),
 )
 

@@ -8,8 +8,9 @@
 Inputs are (x - mean) / std per channel, with x in [0, 1]; plan.json states shape, mean and std under "bundle", "input".
 `python load_model.py` runs the stored inputs through the network and compares with the outputs it had when exported.
 
-Files: model.safetensors holds the weights, plan.json which layers are made of several and how, architecture.py the
-dense network if Rankscope knew it, check.safetensors inputs and outputs, report.html what all of it means.
+Files: model.safetensors holds the weights, plan.json which layers are made of several and how, and which have fewer
+rows or columns than in the dense network, architecture.py the dense network if Rankscope knew it, check.safetensors
+inputs and outputs, report.html what all of it means.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,35 @@ torch sum in another order; in float32 that shows in the sixth digit)."""
 
 KINDS: dict[str, type[nn.Module]] = {"Linear": nn.Linear, "Conv1d": nn.Conv1d, "Conv2d": nn.Conv2d}
 """Layers that a bundle may ask for."""
+
+
+class Sum(nn.Module):
+    """Modules that all take the same input, and whose outputs are added."""
+
+    def __init__(self, parts: OrderedDict[str, nn.Module]) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *others = self.children()
+        made: Tensor = first(x)
+        for part in others:
+            made = made + part(x)
+        return made
+
+
+JOINTS: dict[str, Callable[[OrderedDict[str, nn.Module]], nn.Module]] = {"Sequential": nn.Sequential, "Sum": Sum}
+"""How parts are put together: one after another, or side by side."""
+
+SIZES: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
+    "Linear": (nn.Linear, ("in_features", "out_features")),
+    "Conv1d": (nn.Conv1d, ("in_channels", "out_channels")),
+    "Conv2d": (nn.Conv2d, ("in_channels", "out_channels")),
+    "BatchNorm1d": (nn.BatchNorm1d, ("num_features",)),
+    "BatchNorm2d": (nn.BatchNorm2d, ("num_features",)),
+}
+"""Layers that can be smaller than in the dense network, and what says how large they are, outputs last."""
 
 DTYPES = {
     "F64": torch.float64,
@@ -64,7 +95,9 @@ def load(folder: str | Path | None = None, model: nn.Module | None = None) -> nn
     network = copy.deepcopy(model) if model is not None else _architecture(where, plan)
     for entry in plan["layers"]:
         if entry["parts"]:
-            _exchange(network, entry["layer"], entry["parts"])
+            _exchange(network, entry)
+    for name, sizes in plan["bundle"].get("sizes", {}).items():
+        _resize(network, name, sizes)
     _fill(network, read_tensors(checked(where, plan, "model.safetensors")), plan["bundle"]["shared"])
     return network.eval()
 
@@ -157,21 +190,55 @@ def _architecture(folder: Path, plan: Mapping[str, Any]) -> nn.Module:
     return network
 
 
-def _exchange(network: nn.Module, name: str, parts: list[dict[str, Any]]) -> None:
-    """Puts a chain of fresh layers, without weights, at the path `name` and wherever else that layer is used."""
+def _exchange(network: nn.Module, entry: Mapping[str, Any]) -> None:
+    """Puts fresh modules, without weights, at the path of a layer and wherever else that layer is used."""
+    name = entry["layer"]
     try:
         old = network.get_submodule(name)
     except AttributeError:
         raise ValueError(f"The network has no layer {name!r}; it is not the one this plan was made for.") from None
-    chain = nn.Sequential()
+    made = _assembled(name, entry.get("kind", "Sequential"), entry["parts"])
+    for parent in list(network.modules()):
+        for child in [child for child, module in parent._modules.items() if module is old]:
+            setattr(parent, child, made)
+
+
+def _assembled(name: str, kind: str, parts: list[dict[str, Any]]) -> nn.Module:
+    """A chain or a sum of the parts, each a plain layer or again a chain or a sum."""
+    if kind not in JOINTS:
+        raise ValueError(f"Layer {name!r} asks for {kind!r}, which is none of {', '.join(JOINTS)}.")
+    found: OrderedDict[str, nn.Module] = OrderedDict()
     for part in parts:
+        if "parts" in part:
+            found[part["name"]] = _assembled(name, part["kind"], part["parts"])
+            continue
         if part["kind"] not in KINDS:
             raise ValueError(f"Layer {name!r} asks for {part['kind']!r}, which is none of {', '.join(KINDS)}.")
         options = {key: tuple(v) if isinstance(v, list) else v for key, v in part["options"].items()}
-        chain.add_module(part["name"], KINDS[part["kind"]](**options, device="meta"))
-    for parent in list(network.modules()):
-        for child in [child for child, module in parent._modules.items() if module is old]:
-            setattr(parent, child, chain)
+        found[part["name"]] = KINDS[part["kind"]](**options, device="meta")
+    return JOINTS[kind](found)
+
+
+def _resize(network: nn.Module, name: str, sizes: Mapping[str, int]) -> None:
+    """Gives a layer other sizes, all of those that `SIZES` names; its tensors are left without values."""
+    try:
+        module = network.get_submodule(name)
+    except AttributeError:
+        raise ValueError(f"The network has no layer {name!r}; it is not the one this plan was made for.") from None
+    wanted = next((names for kind, names in SIZES.values() if isinstance(module, kind)), ())
+    if not wanted or set(sizes) != set(wanted) or not all(type(n) is int and n > 0 for n in sizes.values()):
+        raise ValueError(f"Layer {name!r} is a {type(module).__name__}, which cannot have the sizes {dict(sizes)}.")
+    for key, size in sizes.items():
+        setattr(module, key, size)
+    outputs, inputs = sizes[wanted[-1]], sizes[wanted[0]]
+    held: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+    for tensors in held:
+        for key, old in tensors.items():
+            if old is None or not old.ndim:  # the counter of BatchNorm
+                continue
+            shape = (outputs,) if old.ndim == 1 else (outputs, inputs, *old.shape[2:])
+            new = torch.empty(shape, dtype=old.dtype, device="meta")
+            tensors[key] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
 
 
 def _fill(network: nn.Module, tensors: dict[str, Tensor], shared: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from core import cli_runs, journeys
 from core.compression.allocate import METHODS, Budget, Rules, allocate
+from core.compression.coupling import missing
 from core.compression.plans import STEPS, Plan, Repair, plan_cost
 from core.compression.survey import Survey
 from core.console import ArchOption, JsonOption, Model, err, one_of, out, print_json, progress_bar, write_text
@@ -98,6 +99,9 @@ def plan(
     method: Annotated[str, typer.Option(help=" or ".join(METHODS))] = "exact",
     multiple: Annotated[int, typer.Option(min=1, help="ranks are multiples of this")] = 1,
     families: Annotated[str, typer.Option(help="comma-separated families of forms that may be used")] = "",
+    remove: Annotated[
+        bool, typer.Option("--remove-rows", help="take rows that `filters` masks out for real; needs torch-pruning")
+    ] = False,
     steps: Annotated[str, typer.Option("--repair", help=f"steps of {', '.join(STEPS)}, or none")] = ",".join(STEPS),
     samples: Annotated[int, typer.Option(min=1, help="training inputs to calibrate on, no labels")] = 1000,
     seed: SeedOption = 0,
@@ -118,6 +122,10 @@ def plan(
     chosen = tuple(filter(None, families.split(","))) or Rules().families
     for family in chosen:
         one_of("--families", family, tuple(FAMILIES))
+    if remove and "filters" not in chosen:
+        raise InputError("--remove-rows removes what the family filters masks; add filters to --families.")
+    if remove and missing():
+        raise InputError(f"{missing()}.")
     wanted = () if steps in ("", "none") else tuple(steps.split(","))
     for step in wanted:
         one_of("--repair", step, STEPS)
@@ -133,6 +141,7 @@ def plan(
     repair = Repair(tuple(s for s in STEPS if s in wanted) if survey.runnable else (), samples, seed)
     budget = Budget.keep(survey, keep, quantity)
     made = allocate(survey, budget, method, Rules(multiple=multiple, families=chosen), repair)
+    made = replace(made, plan=replace(made.plan, remove=remove))
     if made.outcome == "BELOW_FLOOR":
         raise InputError(made.remedy)
     if out_file is not None:
@@ -182,7 +191,7 @@ def evaluate(
     content = journeys.as_dict(found)
     if plan_made is not None:
         survey = journeys.survey_of(opened)
-        content["kept"] = _kept(plan_cost(plan_made, survey.views, survey.rest), survey)
+        content["kept"] = _kept(found.cost or plan_cost(plan_made, survey.views, survey.rest), survey)
     if as_json:
         return print_json(content)
     table = Table("measured", "accuracy", "± (binomial)", "n", "seed")
@@ -194,6 +203,11 @@ def evaluate(
     for gain in found.gains:
         verdict = "kept" if gain.kept else "not kept"
         out.print(f"{gain.step}: distance to the dense outputs {gain.distance:.4f}, {verdict}")
+    if found.cost is not None:
+        kept = ", ".join(f"{v:.1%} of {q}" for q, v in content["kept"].items())
+        out.print(f"kept, counted on the smaller network: {kept}", soft_wrap=True)
+    for note in found.notes:
+        out.print(note, soft_wrap=True)
     if found.latency is not None:
         times = found.latency
         out.print(f"latency: {times.ratio:.2f} of dense, {times.verdict} (A/A spread {times.noise:.1%})")

@@ -1,6 +1,7 @@
 """Bundles: a compressed network as a folder that needs nothing of this project, and the proof that it reads back.
 
-    model.safetensors   weights; of a layer in two factors `layer.first.weight` and `layer.second.weight`
+    model.safetensors   weights; of a layer in two factors `layer.first.weight` and `layer.second.weight`,
+                        of low rank + sparse those under `layer.low_rank` and `layer.sparse.weight`
     plan.json           the plan (`Plan.from_json` reads it), and under "bundle" how to build each changed layer, the
                         inputs, what was measured, and the size and SHA-256 of every other file
     report.html         the same for people
@@ -114,6 +115,7 @@ def _write(
     from safetensors.torch import save_file
 
     from core.bundle_loader import SCHEMA
+    from core.compression.counting import counted
 
     network = copy.deepcopy(compressed).cpu().eval()
     stored, shared, notes = _weights(network)
@@ -128,7 +130,8 @@ def _write(
         shutil.copymode(folder / LOADER, folder / name)
     content = json.loads(plan.to_json())
     for entry in content["layers"]:
-        entry["parts"] = _parts(network, entry["layer"])
+        entry |= _parts(network, entry["layer"])
+    found = counted(network, plan, inputs[:1]) if plan.remove else None
     content["bundle"] = {
         "schema": SCHEMA,
         "architecture": _architecture(folder, opened.arch),
@@ -139,6 +142,7 @@ def _write(
             "mean": list(opened.takes.mean) if opened.takes else None,
             "std": list(opened.takes.std) if opened.takes else None,
         },
+        **({"sizes": _sizes(network, opened), "cost": asdict(found.cost)} if found else {}),
         "shared": shared,
         "notes": notes,
         "measured": _plain(asdict(facts)),
@@ -148,7 +152,7 @@ def _write(
     read = proved(folder, opened)
     others = tuple((file.name, file.size, file.sha256) for file in read.files if file.name != PLAN)
     proof = Proof(read.outputs, read.max_difference, others, tuple(notes), opened.arch is not None)
-    (folder / REPORT).write_text(report(plan, survey, facts, made, proof), encoding="utf-8")
+    (folder / REPORT).write_text(report(plan, survey, facts, made, proof, found), encoding="utf-8")
     _write_plan(folder, content)
     return BundleCheck(read.max_difference, read.outputs, True, listed(folder, content))
 
@@ -226,21 +230,47 @@ def _outputs(network: nn.Module, inputs: Tensor, name: str) -> Tensor:
     return outputs.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _parts(network: nn.Module, layer: str) -> list[dict[str, Any]]:
-    """How to build a layer that became a chain of plain layers: name, kind and options of each; [] if it is one."""
+def _parts(network: nn.Module, layer: str) -> dict[str, Any]:
+    """How to build a layer that became several: "parts", and "kind" where they are not a chain; "parts" is [] if it is
+    one layer still."""
     from torch import nn
 
+    from core.bundle_loader import Sum
+
     built = network.get_submodule(layer)
-    if not isinstance(built, nn.Sequential):
-        return []
-    parts = []
-    for name, part in built.named_children():
-        if type(part) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
-            raise ValueError(f"{layer}.{name} is a {type(part).__name__}, which no bundle can describe")
-        keys = LINEAR_OPTIONS if isinstance(part, nn.Linear) else CONVOLUTION_OPTIONS
-        options = {key: getattr(part, key) for key in keys} | {"bias": part.bias is not None}
-        parts.append({"name": name, "kind": type(part).__name__, "options": options})
-    return parts
+    if not isinstance(built, nn.Sequential | Sum):
+        return {"parts": []}
+    parts = [_part(layer, name, part) for name, part in built.named_children()]
+    return {"parts": parts} | ({"kind": "Sum"} if isinstance(built, Sum) else {})
+
+
+def _part(layer: str, name: str, part: nn.Module) -> dict[str, Any]:
+    """One part: name and kind; of a plain layer its options, of a chain its own parts."""
+    from torch import nn
+
+    if isinstance(part, nn.Sequential):
+        return {"name": name, "kind": "Sequential", "parts": [_part(layer, *at) for at in part.named_children()]}
+    if type(part) not in (nn.Linear, nn.Conv1d, nn.Conv2d):
+        raise ValueError(f"{layer}.{name} is a {type(part).__name__}, which no bundle can describe")
+    keys = LINEAR_OPTIONS if isinstance(part, nn.Linear) else CONVOLUTION_OPTIONS
+    options = {key: getattr(part, key) for key in keys} | {"bias": part.bias is not None}
+    return {"name": name, "kind": type(part).__name__, "options": options}
+
+
+def _sizes(network: nn.Module, opened: Opened) -> dict[str, dict[str, int]]:
+    """Name -> sizes of every layer that is there in the dense network too, with others."""
+    from core.bundle_loader import SIZES
+
+    if opened.module is None:
+        return {}
+    dense = dict(opened.module.named_modules())
+    sizes: dict[str, dict[str, int]] = {}
+    for name, module in network.named_modules():
+        for kind, names in SIZES.values():
+            if isinstance(module, kind) and isinstance(dense.get(name), kind):
+                now, before = ({size: getattr(m, size) for size in names} for m in (module, dense[name]))
+                sizes |= {name: now} if now != before else {}
+    return sizes
 
 
 def _architecture(folder: Path, arch: Arch | None) -> dict[str, Any] | None:

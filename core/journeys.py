@@ -26,26 +26,41 @@ if TYPE_CHECKING:
     from core.compression.fitting import StepGain
     from core.networks.arch import Inputs
     from core.networks.checkpoints import Opened
+    from core.networks.costs import Cost
     from core.training.data import Data
     from core.training.evaluate import Latency
 
 Progress = Callable[[str, int, int], None]
 
 CALIBRATION_SAMPLES = 1000
-SURVEY_VERSION = 2
+SURVEY_VERSION = 3
 """Raised when the numbers in a stored survey change their meaning, so that old files are made anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What was measured of a plan. dense and compressed on the same examples; stages: accuracy after each repair step
-    (when asked for); gains: what each step did to the calibration outputs."""
+    (when asked for); gains: what each step did to the calibration outputs. cost: of a plan that removes rows, counted
+    on the smaller network; notes: which rows stayed masked all the same, and what else removing them meant."""
 
     dense: Measurement
     compressed: Measurement | None
     gains: tuple[StepGain, ...]
     stages: tuple[tuple[str, Measurement], ...]
     latency: Latency | None
+    cost: Cost | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compressed:
+    """A plan's network; what each repair step did; the network after each, by name, if asked for; and notes on rows
+    that were to be removed."""
+
+    network: nn.Module
+    gains: tuple[StepGain, ...]
+    stages: dict[str, nn.Module]
+    notes: tuple[str, ...] = ()
 
 
 def open_network(source: str, arch: str = "", user_model: str = "", inputs: Inputs | None = None) -> Opened:
@@ -161,20 +176,35 @@ def compressed_network(
     data: Data | None,
     progress: Progress | None = None,
     stages: bool = False,
-) -> tuple[nn.Module, tuple[StepGain, ...], dict[str, nn.Module]]:
-    """The plan applied with the repair it names, calibrated on the training split of `data` (needed for any)."""
+) -> Compressed:
+    """The plan applied with the repair it names, calibrated on the training split of `data` (needed for any), and
+    without the rows it removes. Fits are made on masks, BatchNorm and biases repaired on the smaller network."""
     from core.compression.apply import apply
     from core.compression.fitting import repair
+    from core.compression.removal import planned
 
     check_plan(plan, opened.ref, survey.views)
     model = runnable(opened)
-    if not plan.repair.steps:
-        made = apply(plan, model, survey.views)
-        return made, (), {"plain": made}
-    if data is None:
+    if plan.repair.steps and data is None:
         raise DataError("This plan names a repair, which needs data to calibrate on; give the data with --data.")
-    x, _ = calibration_inputs(opened, data, plan.repair.samples, plan.repair.seed)
-    return repair(plan, model, x, survey.views, progress, stages)
+    removal = planned(plan, model, survey.views, sample_of(opened, survey)) if plan.remove else None
+    if plan.repair.steps and data is not None:
+        x, _ = calibration_inputs(opened, data, plan.repair.samples, plan.repair.seed)
+        found = repair(plan, model, x, survey.views, progress, stages, removal)
+    else:
+        made = apply(removal.plan if removal else plan, model, survey.views)
+        made = removal.taken(made, sample_of(opened, survey)) if removal else made
+        found = made, (), {"plain": made}
+    return Compressed(*found, removal.notes if removal else ())
+
+
+def sample_of(opened: Opened, survey: Survey) -> Tensor:
+    """One input of zeros. InputError if nobody said what the network takes."""
+    import torch
+
+    if not survey.input_shape:
+        raise InputError(f"What {opened.ref.name} takes is unknown; say --input 3x32x32.")
+    return torch.zeros(1, *survey.input_shape)
 
 
 def evaluate(
@@ -191,6 +221,7 @@ def evaluate(
     """Accuracy on the test split of `data` (all of it, or a seeded sample of `limit`), dense and under the plan.
 
     dense  that of the dense network where it was measured on the same examples before."""
+    from core.compression.counting import counted
     from core.training.evaluate import accuracy, latency
 
     model = scored(opened)
@@ -198,11 +229,13 @@ def evaluate(
     dense = dense or accuracy(model, x, y, seed, words, progress)
     if plan is None:
         return Evaluation(dense, None, (), (), None)
-    new, gains, made = compressed_network(opened, plan, survey_of(opened, progress), data, progress, stages)
-    after = tuple((n, accuracy(m, x, y, seed, f"{words}, after {n}", progress)) for n, m in made.items() if stages)
-    measured = accuracy(new, x, y, seed, words, progress)
-    times = latency(model, new, x[:1], progress=progress) if timed else None
-    return Evaluation(dense, measured, gains, after, times)
+    made = compressed_network(opened, plan, survey_of(opened, progress), data, progress, stages)
+    steps = made.stages.items() if stages else ()
+    after = tuple((n, accuracy(m, x, y, seed, f"{words}, after {n}", progress)) for n, m in steps)
+    measured = accuracy(made.network, x, y, seed, words, progress)
+    times = latency(model, made.network, x[:1], progress=progress) if timed else None
+    cost = counted(made.network, plan, x[:1]).cost if plan.remove else None
+    return Evaluation(dense, measured, made.gains, after, times, cost, made.notes)
 
 
 def export(
@@ -228,20 +261,22 @@ def export(
     if data is not None:
         survey = known_calibration(opened, data, plan.repair.samples, plan.repair.seed) or survey
     model = runnable(opened)
-    new, gains, _ = compressed_network(opened, plan, survey, data, progress)
+    made = compressed_network(opened, plan, survey, data, progress)
+    new = made.network
     if data is None and not survey.input_shape:
         raise InputError(
             f"What {opened.ref.name} takes is unknown, so its outputs cannot be checked; say --input 3x32x32."
         )
     if data is None:
         example = torch.rand(8, *survey.input_shape, generator=torch.Generator().manual_seed(0))
-        return write(folder, opened, plan, new, survey, example, Facts(gains=gains))
+        return write(folder, opened, plan, new, survey, example, Facts(gains=made.gains, removed=made.notes))
     scored(opened)
     x, y, words = test_examples(opened, data, limit, 0)
     facts = Facts(
         dense=accuracy(model, x, y, 0, words, progress),
         compressed=accuracy(new, x, y, 0, words, progress),
-        gains=gains,
+        gains=made.gains,
+        removed=made.notes,
         latency=latency(model, new, x[:1], progress=progress),
         calibration=f"{plan.repair.samples:,} training inputs of {data.ref.name}, no labels, seed {plan.repair.seed}",
     )

@@ -15,23 +15,27 @@ from core.training.recover_spec import EpochLog, RecoverSpec
 if TYPE_CHECKING:
     from core.export import BundleCheck
     from core.networks.checkpoints import Opened
+    from core.networks.costs import Cost
     from core.training.data import Data
 
-SPARSE = ("sparse", "sparse24", "filters")
-"""Families whose zeros training must leave alone."""
+SPARSE = {"sparse": "", "random": "", "sparse24": "", "filters": "", "lowrank_sparse": ".sparse"}
+"""Families whose zeros training must leave alone, and where in the layer's place they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """What training gave back. dense, before, after  accuracies on the same test examples; before: repaired, untrained.
 
-    curve  after every epoch, the first before any. bundle  the check of what was written, None if nothing was."""
+    curve  after every epoch, the first before any. bundle  the check of what was written, None if nothing was.
+    cost  of a plan that removes rows, counted on the smaller network; notes  of that removal."""
 
     dense: Measurement
     before: Measurement
     after: Measurement
     curve: tuple[EpochLog, ...]
     bundle: BundleCheck | None
+    cost: Cost | None = None
+    notes: tuple[str, ...] = ()
 
 
 def recover_plan(
@@ -48,6 +52,7 @@ def recover_plan(
     (all of it, or a seeded sample of `limit`). told  hears of every epoch. folder  where the bundle goes, if anywhere.
 
     InputError and PlanError as `journeys.evaluate`; InputError if training diverges."""
+    from core.compression.counting import counted
     from core.export import Facts, write_bundle
     from core.training.evaluate import accuracy
     from core.training.recover import recover
@@ -55,12 +60,13 @@ def recover_plan(
     dense = journeys.scored(opened)
     x, y, words = journeys.test_examples(opened, data, limit, spec.seed)
     survey = journeys.survey_of(opened, progress)
-    new, gains, _ = journeys.compressed_network(opened, plan, survey, data, progress)
+    made = journeys.compressed_network(opened, plan, survey, data, progress)
+    new = made.network
     first = accuracy(dense, x, y, spec.seed, words, progress)
     before = accuracy(new, x, y, spec.seed, f"{words}, repaired, before training", progress)
     inputs, labels = data.split("train", spec.samples, spec.seed)
     inputs = journeys.prepared(opened, data, inputs)
-    sparse = tuple(entry.layer for entry in plan.layers if entry.form.family in SPARSE)
+    sparse = tuple(e.layer + SPARSE[e.form.family] for e in plan.layers if e.form.family in SPARSE)
     curve = []
     for log in recover(new, dense, inputs, labels, spec, sparse):
         curve.append(log)
@@ -72,9 +78,11 @@ def recover_plan(
     after = accuracy(new, x, y, spec.seed, f"{words}, after training on {how}", progress)
     check = None
     if folder is not None:
-        facts = Facts(dense=first, compressed=after, gains=gains, calibration=f"trained on {how}")
+        words = f"trained on {how}"
+        facts = Facts(dense=first, compressed=after, gains=made.gains, calibration=words, removed=made.notes)
         check = write_bundle(folder, opened, plan, new, survey, x[:8], facts)
-    return Recovered(first, before, after, tuple(curve), check)
+    cost = counted(new, plan, x[:1]).cost if plan.remove else None
+    return Recovered(first, before, after, tuple(curve), check, cost, made.notes)
 
 
 def as_dict(found: Recovered) -> dict[str, Any]:

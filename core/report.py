@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from core import report_page as page
 from core.compression.plans import LayerPlan, Plan, plan_cost
 from core.compression.survey import LayerSurvey, Survey
-from core.networks.costs import Cost
-from core.networks.forms import FAMILIES, Dense, Form
+from core.networks.costs import Cost, total
+from core.networks.forms import FAMILIES, Dense, Form, family_of
 from core.networks.views import LayerView
 from core.provenance import Measurement, Provenance
 
 if TYPE_CHECKING:
+    from core.compression.counting import Counted
     from core.compression.fitting import StepGain
     from core.training.evaluate import Latency
 
@@ -32,6 +33,7 @@ class Facts:
     dense, compressed   accuracies on the same examples; conditions name data and split.
     gains    of the repair, in order. stages  accuracy after each step, if it was asked for.
     calibration   in words, what the repair was calibrated on; "" without. latency  of one sample.
+    removed  a sentence for each thing that removing rows for real meant, or why it could not be done.
     """
 
     dense: Measurement | None = None
@@ -40,6 +42,7 @@ class Facts:
     stages: tuple[tuple[str, Measurement], ...] = ()
     calibration: str = ""
     latency: Latency | None = None
+    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +61,22 @@ class Proof:
     brings_network: bool
 
 
-def report(plan: Plan, survey: Survey, facts: Facts, made: Provenance, proof: Proof) -> str:
-    """The page, as HTML. `survey` is that of the dense network; every form of the plan fits its layer."""
-    dense, after = survey.dense, plan_cost(plan, survey.views, survey.rest)
+def report(
+    plan: Plan, survey: Survey, facts: Facts, made: Provenance, proof: Proof, counted: Counted | None = None
+) -> str:
+    """The page, as HTML. `survey` is that of the dense network; every form of the plan fits its layer. counted  the
+    smaller network of a plan that removes rows, whose costs then stand in place of the plan's."""
+    dense = survey.dense
+    after = counted.cost if counted else plan_cost(plan, survey.views, survey.rest)
     return page.document(
         f"{survey.model.name}, compressed",
         _lead(plan, survey, facts, dense, after),
         _totals(dense, after, _has_macs(survey)),
         _measured(survey, facts),
         _repair(plan, facts),
-        _compressed(plan, survey, dense, after),
-        _ledger(plan, survey),
+        _compressed(plan, survey, dense, after, counted),
+        _removed(survey, facts, counted) if counted else "",
+        _ledger(plan, survey, counted),
         _files(proof),
         page.section("What the words mean", page.definitions()),
         _made(plan, survey, made),
@@ -165,9 +173,10 @@ def _distance(value: float) -> str:
     return f"{value:.4f}" if value < float("inf") else "not finite"
 
 
-def _compressed(plan: Plan, survey: Survey, dense: Cost, after: Cost) -> str:
+def _compressed(plan: Plan, survey: Survey, dense: Cost, after: Cost, counted: Counted | None) -> str:
     entries = {entry.layer: entry for entry in plan.layers if not isinstance(entry.form, Dense)}
-    rows = [_layer_row(layer, entries[layer.view.name]) for layer in survey.layers if layer.view.name in entries]
+    chosen = [layer for layer in survey.layers if layer.view.name in entries]
+    rows = [_layer_row(layer, entries[layer.view.name], counted) for layer in chosen]
     if not rows:
         return page.section("Compressed layers", page.paragraph("None: this plan leaves every layer dense."))
     groups = (
@@ -189,14 +198,15 @@ def _compressed(plan: Plan, survey: Survey, dense: Cost, after: Cost) -> str:
     )
 
 
-def _layer_row(layer: LayerSurvey, entry: LayerPlan) -> tuple[str, ...]:
+def _layer_row(layer: LayerSurvey, entry: LayerPlan, counted: Counted | None) -> tuple[str, ...]:
     view, form = layer.view, entry.form
-    costs = _before_after(Dense().cost(view), form.cost(view), view.positions > 0)
+    now = total([cost for _, cost in counted.parts(view.name)]) if counted else form.cost(view)
+    costs = _before_after(Dense().cost(view), now, view.positions > 0)
     errors = tuple(_predicted(layer, form, kind) for kind in ("plain", "output"))
-    label = FAMILIES[form.family].label
+    label = family_of(form).label
     return (
         page.name(view.name),
-        page.text(view.shape_text),
+        page.text(_shape(view, counted)),
         page.text(label),
         _level(form, view),
         *costs,
@@ -205,13 +215,31 @@ def _layer_row(layer: LayerSurvey, entry: LayerPlan) -> tuple[str, ...]:
     )
 
 
+def _shape(view: LayerView, counted: Counted | None) -> str:
+    """The layer's shape, and what it is now that rows are gone."""
+    parts = counted.parts(view.name) if counted else ()
+    now = ", then ".join(part.shape_text for part, _ in parts)
+    return view.shape_text if not parts or now == view.shape_text else f"{view.shape_text}; now {now}"
+
+
+def _removed(survey: Survey, facts: Facts, counted: Counted) -> str:
+    left = counted.cost.params - sum(cost.params for _, cost in counted.layers)
+    lines = [
+        "Rows that the plan masks were taken out of the tensors, with the columns that read them and the entries of "
+        "BatchNorm between them. Every cost after is counted on the smaller network.",
+        f"Parameters that no layer holds: {survey.rest.params:,} before, {left:,} after.",
+        *facts.removed,
+    ]
+    return page.section("Rows removed for real", page.bullets(page.text(line) for line in lines))
+
+
 def _before_after(a: Cost, b: Cost, has_macs: bool) -> tuple[str, ...]:
     macs = (page.count(a.macs), page.count(b.macs)) if has_macs else (UNKNOWN, UNKNOWN)
     return page.count(a.params), page.count(b.params), *macs, page.count(a.bytes), page.count(b.bytes)
 
 
 def _level(form: Form, view: LayerView) -> str:
-    family = FAMILIES[form.family]
+    family = family_of(form)
     level = family.level(form, view)
     if family.unit == "% kept":
         return f"{level} % kept"
@@ -219,29 +247,30 @@ def _level(form: Form, view: LayerView) -> str:
 
 
 def _predicted(layer: LayerSurvey, form: Form, kind: str) -> str:
-    """The predicted error as text, a dash if the survey has no such curve."""
+    """The predicted error as text, "at most" it where only a bound is known, a dash if the survey has no such curve."""
     try:
-        return page.percent(layer.predicted(form, kind))
+        error = page.percent(layer.predicted(form, kind))
     except ValueError:
         return UNKNOWN
+    return error if form.family in FAMILIES else f"at most {error}"
 
 
 def _drawing(layer: LayerSurvey, form: Form) -> str:
-    """The spectrum that the form cuts, "" for a mask."""
-    spectrum = dict(layer.spectra).get(FAMILIES[form.family].unfolding)
+    """The spectrum that the form cuts, "" for a mask, and for low rank + sparse, which splits another matrix."""
+    spectrum = dict(layer.spectra).get(FAMILIES[form.family].unfolding) if form.family in FAMILIES else None
     if spectrum is None:
         return ""
     words = f"rank {form.level} of {spectrum.k} keeps {page.percent(spectrum.energy(form.level))} of the energy"
     return page.spectrum_drawing(spectrum.S, form.level, words)
 
 
-def _ledger(plan: Plan, survey: Survey) -> str:
+def _ledger(plan: Plan, survey: Survey, counted: Counted | None) -> str:
     left = [layer for layer in survey.layers if isinstance(plan.form(layer.view.name), Dense)]
     rows = [
         (
             page.name(layer.view.name),
-            page.text(layer.view.shape_text),
-            page.count(0 if layer.view.tied_to else Dense().cost(layer.view).params),
+            page.text(_shape(layer.view, counted)),
+            page.count(_stored(layer.view, counted)),
             page.text(why_dense(layer)),
         )
         for layer in left
@@ -251,6 +280,13 @@ def _ledger(plan: Plan, survey: Survey) -> str:
     rest = page.paragraph("What no layer holds, and no plan changes:") + page.bullets(lines) if lines else ""
     shown = page.table(heads, rows, words=(1, 3)) if rows else page.paragraph("None.")
     return page.section("Layers that stay dense", shown, rest)
+
+
+def _stored(view: LayerView, counted: Counted | None) -> int:
+    """Parameters of a dense layer as it is now, 0 of one that shares another's."""
+    if counted:
+        return total([cost for _, cost in counted.parts(view.name)]).params
+    return 0 if view.tied_to else Dense().cost(view).params
 
 
 def why_dense(layer: LayerSurvey) -> str:

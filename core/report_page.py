@@ -25,8 +25,9 @@ TERMS: dict[str, tuple[str, str]] = {
         "form",
         "how a layer is stored. Dense: as it was. Low-rank: as two smaller layers whose product replaces W; for a "
         "convolution a k × k one to r channels and a 1 × 1 one, or 1 × 1 first, or (spatial) k × 1 and 1 × k. Sparse: "
-        "with all but its largest weights, the largest two of every four (2:4), or its largest rows or filters set to "
-        "zero.",
+        "with all but its largest weights, the largest two of every four (2:4), its largest rows or filters, or "
+        "weights drawn at random set to zero. Low-rank + sparse: two smaller layers, and beside them a layer with few "
+        "weights; their outputs are added.",
     ),
     "level": (
         "level",
@@ -79,7 +80,8 @@ TERMS: dict[str, tuple[str, str]] = {
         "repair",
         "steps that change a compressed network so that its outputs come closer to the dense network's; no labels, no "
         "gradients. plain: truncation alone. whitened: factors least-squares fitted to each layer's own outputs. "
-        "sequential: the same, in forward order, from the inputs that the compressed layers before give. batchnorm: "
+        "sequential: the same, in forward order, from the inputs that the compressed layers before give. removed: "
+        "masked rows taken out for real, which is always kept. batchnorm: "
         "running means and variances estimated anew. bias: mean errors of outputs taken off the biases. A step is kept "
         "only if it lowers the distance.",
     ),

@@ -25,7 +25,7 @@ HEIGHT = {
     "core.networks": 2,
     "core.compression": 3,
     "core.training": 4,
-    "core.bundle_loader": 5,
+    "core.bundle_loader": 1,
     "core.bundles": 5,
     "core.report": 5,
     "core.report_page": 5,

@@ -28,9 +28,10 @@ function curveAxes(rect, family) {
 }
 
 function curvesOf(family, colours) {
+  const weights = family.bound ? "error of weights, at most" : "error of weights";
   const all = [
     { words: "σ / σ₁", ys: family.S, colour: colours.sigma, width: 1.75, dash: [], dots: true },
-    { words: "error of weights", ys: family.plain, colour: colours.accent, width: 1.75, dash: [6, 4] },
+    { words: weights, ys: family.plain, colour: colours.accent, width: 1.75, dash: [6, 4] },
     { words: "error of outputs", ys: family.output, colour: colours.accent, width: 2.75, dash: [] },
   ];
   return all.filter((curve) => curve.ys && curve.ys.length);

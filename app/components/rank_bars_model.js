@@ -144,7 +144,9 @@ function layerLine(data, layer, choice) {
   else if (layer.dense[q] && cost === layer.dense[q]) parts.push("saves nothing over dense");
   const { plain, output } = predicted(layer, choice);
   if (output !== null) parts.push(`predicted output error ${errorPercent(output)} (weights ${errorPercent(plain)})`);
-  else if (plain !== null) parts.push(`predicted weight error ${errorPercent(plain)}`);
+  else if (plain !== null) {
+    parts.push(`${family.bound ? "weight error at most" : "predicted weight error"} ${errorPercent(plain)}`);
+  }
   return parts.join(" · ") + lock;
 }
 

@@ -23,9 +23,11 @@ LABELS = {
     "sparse": "sparse",
     "sparse24": "2:4 sparse",
     "filters": "whole filters",
+    "random": "random weights",
 }
 RANKED = ("lowrank", "lowrank_in", "spatial")  # families whose level is a rank
-UNITS = {"sparse": "% kept", "sparse24": "% kept", "filters": "rows kept"}  # the level of the others
+UNITS = {"sparse": "% kept", "sparse24": "% kept", "filters": "rows kept", "random": "% kept"}
+"""The unit of the level of the others."""
 HINT = "colour: error of the outputs; grey: of the weights alone"
 
 

@@ -18,6 +18,7 @@ LABELS = {
     "plain": "truncation alone",
     "whitened": "whitened SVD",
     "sequential": "sequential fit",
+    "removed": "rows removed",
     "batchnorm": "BatchNorm re-estimation",
     "bias": "bias correction",
 }

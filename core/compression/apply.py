@@ -19,7 +19,7 @@ def apply(
     plan: Plan,
     model: nn.Module,
     layers: tuple[LayerView, ...] | None = None,
-    factors: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    factors: Mapping[str, tuple[Tensor, ...]] | None = None,
 ) -> nn.Module:
     """A copy of `model` in which every layer has the form the plan names.
 

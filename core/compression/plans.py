@@ -10,7 +10,18 @@ from typing import Any
 from core.errors import PlanError
 from core.networks.arch import ModelRef
 from core.networks.costs import NOTHING, Cost, total
-from core.networks.forms import Dense, Filters, Form, LowRank, SemiSparse, Sparse, SpatialLowRank, form_words
+from core.networks.forms import (
+    Dense,
+    Filters,
+    Form,
+    LowRank,
+    LowRankSparse,
+    RandomSparse,
+    SemiSparse,
+    Sparse,
+    SpatialLowRank,
+    form_words,
+)
 from core.networks.views import LayerView
 from core.networks.wording import shown
 
@@ -45,11 +56,13 @@ class LayerPlan:
 class Plan:
     """Forms by layer, sorted by name however they are given; a layer that is not named stays dense.
 
-    model  what it was made for."""
+    model  what it was made for. remove  takes the rows that `Filters` masks out for real, where that can be done; costs
+    predicted from the plan are those of masks."""
 
     model: ModelRef
     layers: tuple[LayerPlan, ...] = ()
     repair: Repair = Repair()
+    remove: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(sorted(self.layers, key=lambda entry: entry.layer)))
@@ -78,6 +91,7 @@ class Plan:
                     "samples": self.repair.samples,
                     "seed": self.repair.seed,
                 },
+                **({"remove": True} if self.remove else {}),  # absent: plans without it keep their text and keys
                 "layers": [{"layer": entry.layer, **_form_to_dict(entry.form)} for entry in self.layers],
             },
             indent=2,
@@ -99,6 +113,7 @@ class Plan:
             unknown = [step for step in repair["steps"] if step not in STEPS]
             made = Repair(steps, _count(repair["samples"]), _count(repair["seed"], least=0))
             ref = ModelRef(str(model["source"]), str(model["name"]), str(model["digest"]))
+            remove = _flag(content.get("remove", False))
         except (KeyError, ValueError) as error:
             raise PlanError(f"This plan lacks or misstates {shown(error)}; export it again.") from None
         except (TypeError, AttributeError, OverflowError):
@@ -108,7 +123,7 @@ class Plan:
         names = [entry.layer for entry in layers]
         if len(set(names)) < len(names):
             raise PlanError("This plan names a layer twice; remove one of the two entries.")
-        return cls(ref, layers, made)
+        return cls(ref, layers, made, remove)
 
 
 def plan_cost(plan: Plan, views: tuple[LayerView, ...], rest: Cost = NOTHING) -> Cost:
@@ -148,6 +163,10 @@ def _form_to_dict(form: Form) -> dict[str, Any]:
         return {"family": form.family, "rank": form.rank}
     if isinstance(form, Sparse):
         return {"family": form.family, "nonzeros": form.nonzeros}
+    if isinstance(form, RandomSparse):
+        return {"family": form.family, "nonzeros": form.nonzeros, "seed": form.seed}
+    if isinstance(form, LowRankSparse):
+        return {"family": form.family, "rank": form.rank, "nonzeros": form.nonzeros}
     if isinstance(form, Filters):
         return {"family": form.family, "rows": form.rows}
     return {"family": form.family}
@@ -160,12 +179,20 @@ def _form_of(entry: dict[str, Any]) -> Form:
         "lowrank_in": lambda: LowRank(_count(entry["rank"]), True),
         "spatial": lambda: SpatialLowRank(_count(entry["rank"])),
         "sparse": lambda: Sparse(_count(entry["nonzeros"])),
+        "random": lambda: RandomSparse(_count(entry["nonzeros"]), _count(entry["seed"], least=0)),
+        "lowrank_sparse": lambda: LowRankSparse(_count(entry["rank"]), _count(entry["nonzeros"])),
         "sparse24": lambda: SemiSparse(),
         "filters": lambda: Filters(_count(entry["rows"])),
     }
     if entry["family"] not in makers:
         raise ValueError(f"the family {entry['family']!r}")
     return makers[entry["family"]]()
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"the choice {value!r}")
+    return value
 
 
 def _count(value: Any, least: int = 1) -> int:

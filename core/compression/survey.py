@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -15,7 +16,7 @@ import numpy as np
 
 from core.networks.arch import ModelRef
 from core.networks.costs import Cost, total
-from core.networks.forms import FAMILIES, Dense, Form
+from core.networks.forms import Dense, Form, LowRankSparse, family_of
 from core.networks.views import LayerView
 from core.numerics.diagnostics import Diagnostics
 from core.numerics.svd import Spectrum
@@ -29,7 +30,8 @@ class Curve:
     """Predicted error of one layer in one family of forms.
 
     at      levels of the family, increasing; the last is its full level.
-    plain   relative Frobenius error of the weights at each, in [0, 1] (masks and truncations; fitted forms may exceed).
+    plain   relative Frobenius error of the weights at each, in [0, 1] (masks and truncations; fitted forms may exceed);
+            of a random mask the root of the mean of its square over seeds.
     output  relative root mean square error of the layer's outputs on the calibration batch, after the factors were
             fitted to it; () without one.
     damage  what the network's output loses when only this layer takes the form: mean Kullback-Leibler divergence from
@@ -78,14 +80,31 @@ class LayerSurvey:
         """The curve of a family, None if the layer cannot take it."""
         return next((curve for curve in self.curves if curve.family == family), None)
 
+    def curve_of(self, form: Form) -> Curve | None:
+        """The curve on which a form lies. Of low rank + sparse, whose error the weights alone tell, at every rank an
+        upper bound: what low rank loses, less the share of it that as many entries hold at least; or what the entries
+        lose, less the share that the rank holds at least; whichever is smaller (`numerics.lowrank_sparse` is never
+        worse)."""
+        lowrank, sparse = self.curve("lowrank"), self.curve("sparse")
+        if not isinstance(form, LowRankSparse) or lowrank is None or sparse is None:
+            return self.curve(form.family)
+        kept, full = form.nonzeros / self.view.size, min(self.view.m, self.view.n)
+        alone = sparse.error(math.floor(100 * kept), "plain") if kept >= 0.01 else 1.0
+        bounds = (
+            min(error * math.sqrt(1.0 - kept), alone * math.sqrt(1.0 - r / full))
+            for r, error in zip(lowrank.at, lowrank.plain, strict=True)
+        )
+        return Curve(form.family, lowrank.at, tuple(bounds))
+
     def predicted(self, form: Form, kind: str = "plain") -> float:
-        """Predicted error of a form, 0 for Dense. ValueError if this layer has no such curve."""
+        """Predicted error of a form, 0 for Dense; of low rank + sparse an upper bound. ValueError if this layer has no
+        such curve."""
         if isinstance(form, Dense):
             return 0.0
-        curve = self.curve(form.family)
+        curve = self.curve_of(form)
         if curve is None:
             raise ValueError(f"{self.view.name} has no {form.family} curve")
-        return curve.error(FAMILIES[form.family].level(form, self.view), kind)
+        return curve.error(family_of(form).level(form, self.view), kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,13 @@ def calibrate(
     return replace(survey, layers=tuple(made), calibration=conditions)
 
 
+def matrix_of(opened: Opened, view: LayerView) -> Tensor:
+    """W (m, n) of a layer, in the "rows" unfolding, from the network, or where there is none from its state dict."""
+    if opened.module is not None:
+        return matrix(opened.module.get_submodule(view.name), view)
+    return _unfolded(_as_stored(state_weights(opened.state, (view,))[view.name], view), view, "rows")
+
+
 def _surveyed(
     layers: tuple[LayerView, ...], weights: Mapping[str, Tensor], progress: mo.Progress | None
 ) -> tuple[LayerSurvey, ...]:
@@ -200,6 +207,9 @@ def _plain_curve(family: Family, view: LayerView, pairs: Mapping[str, Spectrum],
     else:
         entries, at = squares.flatten(), tuple(range(1, 101))
         counts = [max(1, round(percent * view.size / 100)) for percent in at]
+    if family.id == "random":  # on average over seeds
+        share = float(squares.sum()) / whole
+        return Curve(family.id, at, tuple(math.sqrt(share * (1.0 - count / view.size)) for count in counts))
     kept = entries.sort(descending=True).values
     tail = torch.cat([kept.flip(0).cumsum(0).flip(0), kept.new_zeros(1)])
     return Curve(family.id, at, tuple(math.sqrt(max(float(tail[c]), 0.0) / whole) for c in counts))

@@ -22,7 +22,8 @@ class TradeoffPoint:
 
     key        names it within its run. label  in a few words. plan  its JSON.
     method     of `core.catalogue.ALLOCATORS`, families and repair by their names here, keep the asked-for fraction.
-    cost       of the whole network, exact. predicted  what the allocator minimised, objective that in words.
+    cost       of the whole network, exact; once a plan that removes rows is measured, counted on what it left.
+    predicted  what the allocator minimised, objective that in words.
     accuracy   in [0, 1]. dense  that of the dense network on the same examples.
     latency    of one sample in ms (median; spread the A/A noise in ms), against  the dense one's.
     before     accuracy of the same plan before it was trained, for a point that was.

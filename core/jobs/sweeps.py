@@ -35,8 +35,14 @@ FAMILY_SETS: dict[str, tuple[str, ...]] = {
     "masks": ("sparse",),
     "2:4": ("sparse24",),
     "rows": ("filters",),
+    "rows removed": ("filters",),
+    "random": ("random",),
 }
 """Sets of forms a sweep can try, by the name that points carry."""
+
+REMOVED = "rows removed"
+"""The set whose plans take the rows out for real. Masks save no MACs that could be predicted, so a budget in MACs is
+one in parameters for it; its points have the cost that was counted once they are measured."""
 
 REPAIRS: dict[str, tuple[str, ...]] = {"none": (), "whitened": ("whitened",), "full": STEPS}
 """Repairs a sweep can try."""
@@ -146,20 +152,23 @@ def points_of(spec: SweepSpec, survey: Survey) -> Iterator[tuple[str, Json]]:
     seen = set()
     for families in spec.families:
         rules = Rules(pins=pins, floors=spec.floors, families=FAMILY_SETS[families])
+        removes = families == REMOVED
+        quantity = "params" if removes and spec.quantity == "macs" else spec.quantity
         for method in spec.methods:
             for keep in sorted(spec.keeps):
-                made = allocate(survey, Budget.keep(survey, keep, spec.quantity), method, rules)
+                made = allocate(survey, Budget.keep(survey, keep, quantity), method, rules)
                 if made.outcome != "OK" or not made.plan.layers:
                     continue
                 for repair in spec.repairs:
                     for seed in spec.seeds:
-                        plan = replace(made.plan, repair=Repair(REPAIRS[repair], spec.samples, seed))
+                        steps = Repair(REPAIRS[repair], spec.samples, seed)
+                        plan = replace(made.plan, repair=steps, remove=removes)
                         name = key([plan.to_json(), spec.limit, spec.timed, seed])[:16]
                         if name in seen:
                             continue
                         seen.add(name)
                         about = {
-                            "label": f"{keep:.0%} of {spec.quantity}, {families}, {method}, repair {repair}",
+                            "label": f"{keep:.0%} of {quantity}, {families}, {method}, repair {repair}",
                             "method": method,
                             "families": families,
                             "repair": repair,
@@ -210,6 +219,7 @@ def _request(spec: SweepSpec, plan: Plan, seed: int) -> Json:
 def _point(point: Point) -> TradeoffPoint:
     about = point.request["about"]
     found = measured(point.result) if point.result else {}
+    counted = point.result.get("cost") if point.result else None
     return TradeoffPoint(
         key=point.key,
         label=about["label"],
@@ -219,7 +229,7 @@ def _point(point: Point) -> TradeoffPoint:
         repair=about["repair"],
         keep=about["keep"],
         seed=about["seed"],
-        cost=Cost(**about["cost"]),
+        cost=Cost(**(counted or about["cost"])),
         predicted=about["predicted"],
         objective=about["objective"],
         accuracy=found.get("accuracy"),

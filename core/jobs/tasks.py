@@ -112,6 +112,11 @@ def _time_layer(request: Request, progress: Progress) -> Any:
     return {**asdict(found), "noise": found.noise, "measured": found.measured}
 
 
+def _iso_budget(request: Request, progress: Progress) -> Any:
+    asked = {name: request[name] for name in ("layer", "quantity", "keep")}
+    return asdict(layer_measures.iso_budget_curve(opened_model(request), **asked, progress=progress))
+
+
 def _sensitivity(request: Request, progress: Progress) -> Any:
     names = ("layer", "families", "candidates", "samples", "seed", "fit")
     asked = {name: request[name] for name in names}
@@ -141,6 +146,7 @@ TASKS: dict[str, Task] = {
     "calibrate": _calibrate,
     "evaluate": _evaluate,
     "time_layer": _time_layer,
+    "iso_budget": _iso_budget,
     "recover": _recover,
     "sensitivity": _sensitivity,
     "export": _export,

@@ -1,33 +1,51 @@
 """The forms a layer can take. Each knows what it costs, when it cannot be used, and how it is built.
 
-    family       form                          weight becomes
-    dense        Dense()                       itself
-    lowrank      LowRank(r)                    m x r times r x n; of a convolution k x k (c -> r), then 1 x 1 (r -> o)
-    lowrank_in   LowRank(r, True)              1 x 1 (c -> r), then k x k (r -> o)
-    spatial      SpatialLowRank(r)             kh x 1 (c -> r), then 1 x kw (r -> o)
-    sparse       Sparse(q)                     its q entries of largest magnitude
-    sparse24     SemiSparse()                  the two largest of every four neighbours in a row
-    filters      Filters(q)                    its q rows of largest norm
+    family           form                    weight becomes
+    dense            Dense()                 itself
+    lowrank          LowRank(r)              m x r times r x n; of a convolution k x k (c -> r), then 1 x 1 (r -> o)
+    lowrank_in       LowRank(r, True)        1 x 1 (c -> r), then k x k (r -> o)
+    spatial          SpatialLowRank(r)       kh x 1 (c -> r), then 1 x kw (r -> o)
+    lowrank_sparse   LowRankSparse(r, q)     `lowrank` of rank r plus a matrix with q entries, their outputs added
+    sparse, random, sparse24, filters        itself with entries zeroed: `sparse_forms` has them
 
-The last three are masks: they zero entries, and the executed MACs stay those of the dense layer.
-Costs: derived; `Cost` says what is counted. A form is a frozen record; a layer of a plan holds exactly one.
+Costs: derived; `Cost` says what is counted. A form is a frozen record; a layer of a plan holds exactly one. `FAMILIES`
+are what a person turns by one number; a form with two is turned by its rank (`family_of`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from core.networks.costs import Cost
-from core.networks.views import CONVOLUTIONS, LINEAR, LayerView
+from core.networks.obstacles import has_kernel, layer_obstacle, rank_obstacle, unfolded_shape
+from core.networks.sparse_forms import Filters, RandomSparse, SemiSparse, Sparse, index_bytes
+from core.networks.views import LINEAR, LayerView
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SMALLEST = 2
-"""A matrix with a side shorter than this has nothing to factorise."""
+
+__all__ = [
+    "FAMILIES",
+    "Dense",
+    "Family",
+    "Filters",
+    "Form",
+    "LowRank",
+    "LowRankSparse",
+    "RandomSparse",
+    "SemiSparse",
+    "Sparse",
+    "SpatialLowRank",
+    "family_of",
+    "form_words",
+    "layer_obstacle",
+    "low_rank_and_sparse",
+    "unfolded_shape",
+]
 
 
 class Form(Protocol):
@@ -39,28 +57,7 @@ class Form(Protocol):
     def level(self) -> int: ...
     def cost(self, view: LayerView) -> Cost: ...
     def obstacle(self, view: LayerView) -> str: ...
-    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, Tensor] | None = None) -> nn.Module: ...
-
-
-def layer_obstacle(view: LayerView) -> str:
-    """Why no form but Dense fits this layer, "" if some may."""
-    if not view.finite:
-        return "its weight holds NaN or infinite values"
-    if view.tied_to:
-        return f"it shares its weight with {view.tied_to}"
-    if view.blocked:
-        return view.blocked
-    if view.kind == "embedding":
-        return "an embedding is looked up, not multiplied"
-    if view.kind == "in_proj":
-        return "its projections are packed inside nn.MultiheadAttention"
-    if view.kind not in CONVOLUTIONS + LINEAR:
-        return f"layers of kind {view.kind} are not supported"
-    if view.groups > 1:
-        return f"it is a grouped convolution: {view.groups} separate {view.m} × {view.n} matrices"
-    if min(view.m, view.n) < SMALLEST:
-        return f"a {view.m} × {view.n} matrix has rank 1 already"
-    return ""
+    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, ...] | None = None) -> nn.Module: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ class Dense:
     def obstacle(self, view: LayerView) -> str:
         return ""
 
-    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, Tensor] | None = None) -> nn.Module:
+    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, ...] | None = None) -> nn.Module:
         from core.networks import modules
 
         return modules.dense(layer, view, factors[0] if factors else None)
@@ -111,11 +108,11 @@ class LowRank:
         return _factor_cost(self.rank, _factor_sizes(view, "columns"), at, view)
 
     def obstacle(self, view: LayerView) -> str:
-        if self.pointwise_first and not _has_kernel(view):
+        if self.pointwise_first and not has_kernel(view):
             return "only a convolution with a kernel larger than 1 × 1 has a separate 1 × 1 part"
-        return layer_obstacle(view) or _rank_obstacle(self.rank, view, "columns" if self.pointwise_first else "rows")
+        return layer_obstacle(view) or rank_obstacle(self.rank, view, "columns" if self.pointwise_first else "rows")
 
-    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, Tensor] | None = None) -> nn.Module:
+    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, ...] | None = None) -> nn.Module:
         from core.networks import modules
 
         return modules.low_rank(layer, view, self.rank, "columns" if self.pointwise_first else "rows", factors)
@@ -143,91 +140,54 @@ class SpatialLowRank:
     def obstacle(self, view: LayerView) -> str:
         if view.kind != "conv2d" or 1 in view.kernel:
             return "only a two-dimensional kernel can be split into a column and a row"
-        return layer_obstacle(view) or _rank_obstacle(self.rank, view, "spatial")
+        return layer_obstacle(view) or rank_obstacle(self.rank, view, "spatial")
 
-    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, Tensor] | None = None) -> nn.Module:
+    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, ...] | None = None) -> nn.Module:
         from core.networks import modules
 
         return modules.low_rank(layer, view, self.rank, "spatial", factors)
 
 
 @dataclass(frozen=True, slots=True)
-class Sparse:
-    """The `nonzeros` entries of largest magnitude; the rest is masked. Index on disk: one bit an entry."""
+class LowRankSparse:
+    """Two factors of rank r beside a matrix that holds `nonzeros` entries, W ~ A B + S, their outputs added.
 
+    `numerics.lowrank_sparse` finds them. The sparse part is a mask: it executes the MACs of the dense layer on top of
+    those of the factors, so this form saves parameters and bytes, never executed MACs. Index: one bit an entry."""
+
+    rank: int
     nonzeros: int
 
     @property
     def family(self) -> str:
-        return "sparse"
+        return "lowrank_sparse"
 
     @property
     def level(self) -> int:
-        return self.nonzeros
+        return self.rank
 
     def cost(self, view: LayerView) -> Cost:
-        return _mask_cost(view, self.nonzeros, view.num_bias, index_bytes=-(-view.size // 8))
+        kept, macs = self.nonzeros, view.size * view.positions
+        beside = Cost(kept, macs, kept * view.itemsize + index_bytes(view), kept * view.positions)
+        return LowRank(self.rank).cost(view) + beside
 
     def obstacle(self, view: LayerView) -> str:
-        return layer_obstacle(view) or _count_obstacle(self.nonzeros, view.size, "weights")
+        return LowRank(self.rank).obstacle(view) or Sparse(self.nonzeros).obstacle(view)
 
-    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, Tensor] | None = None) -> nn.Module:
+    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, ...] | None = None) -> nn.Module:
         from core.networks import modules
 
-        return modules.masked(layer, view, modules.magnitude_mask(layer, view, self.nonzeros), factors)
+        return modules.low_rank_sparse(layer, view, self.rank, self.nonzeros, factors)
 
 
-@dataclass(frozen=True, slots=True)
-class SemiSparse:
-    """2:4 sparsity: of every four neighbours along a row of W the two of largest magnitude. Index: two bits a kept
-    weight."""
-
-    @property
-    def family(self) -> str:
-        return "sparse24"
-
-    @property
-    def level(self) -> int:
-        return 50
-
-    def cost(self, view: LayerView) -> Cost:
-        return _mask_cost(view, view.size // 2, view.num_bias, index_bytes=-(-view.size // 8))
-
-    def obstacle(self, view: LayerView) -> str:
-        if view.n % 4:
-            return f"2:4 sparsity needs rows of a multiple of 4 entries, these have {view.n}"
-        return layer_obstacle(view)
-
-    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, Tensor] | None = None) -> nn.Module:
-        from core.networks import modules
-
-        return modules.masked(layer, view, modules.two_of_four_mask(layer, view), factors)
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """The `rows` rows (units, filters) of largest norm; the others are masked. Index: one bit a row."""
-
-    rows: int
-
-    @property
-    def family(self) -> str:
-        return "filters"
-
-    @property
-    def level(self) -> int:
-        return self.rows
-
-    def cost(self, view: LayerView) -> Cost:
-        return _mask_cost(view, self.rows * view.n, view.num_bias, index_bytes=-(-view.m // 8))
-
-    def obstacle(self, view: LayerView) -> str:
-        return layer_obstacle(view) or _count_obstacle(self.rows, view.m, "rows")
-
-    def build(self, layer: nn.Module, view: LayerView, factors: tuple[Tensor, Tensor] | None = None) -> nn.Module:
-        from core.networks import modules
-
-        return modules.masked(layer, view, modules.row_mask(layer, view, self.rows), factors)
+def low_rank_and_sparse(rank: int, nonzeros: int) -> Form:
+    """The form of a pair, so that there is one way to say each: without a rank Sparse, without entries LowRank.
+    ValueError for a pair of which nothing is left."""
+    if rank < 0 or nonzeros < 0 or rank + nonzeros == 0:
+        raise ValueError(f"rank {rank} with {nonzeros} entries is no form of a layer")
+    if rank == 0:
+        return Sparse(nonzeros)
+    return LowRankSparse(rank, nonzeros) if nonzeros else LowRank(rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +207,8 @@ class Family:
     make: Callable[[int, LayerView], Form]
 
     def level(self, form: Form, view: LayerView) -> int:
-        """The level of a form of this family; a sparse one in per cent of the weights, rounded, at least 1."""
-        return max(1, round(100 * form.level / view.size)) if self.id == "sparse" else form.level
+        """The level of a form of this family; single entries in per cent of the weights, rounded, at least 1."""
+        return max(1, round(100 * form.level / view.size)) if self.id in ("sparse", "random") else form.level
 
     def label_on(self, view: LayerView) -> str:
         """What to call the family on this layer: a linear layer has no kernel to speak of."""
@@ -276,17 +236,27 @@ class Family:
 
 def form_words(form: Form, view: LayerView) -> str:
     """Any form as people read it, "dense" for Dense."""
-    return FAMILIES[form.family].words(form, view) if form.family in FAMILIES else form.family
+    return "dense" if isinstance(form, Dense) else family_of(form).words(form, view)
 
 
-def unfolded_shape(view: LayerView, unfolding: str) -> tuple[int, int]:
-    """Rows and columns of the layer's matrix in an unfolding of `numerics.conv`."""
-    sides = math.prod(view.kernel)
-    if unfolding == "rows" or not view.kernel:
-        return view.m, view.n
-    if unfolding == "columns":
-        return view.m * sides, view.channels_in
-    return view.m * view.kernel[-1], view.channels_in * view.kernel[0]
+def family_of(form: Form) -> Family:
+    """The family in which a form is turned; what its level does not say stays as the form has it: the seed of a random
+    mask, and of low rank + sparse the number of entries, while its level is the rank. KeyError for Dense."""
+    if isinstance(form, LowRankSparse):
+        q = form.nonzeros
+        label = f"low-rank + {q:,} sparse weights"
+        return Family(form.family, label, "rank", "rows", _full_rank("rows"), lambda r, _: LowRankSparse(r, q))
+    if isinstance(form, RandomSparse) and form.seed:
+        seed = form.seed
+        family = FAMILIES[form.family]
+        label = f"{family.label}, seed {seed}"
+        return replace(family, label=label, make=lambda percent, view: RandomSparse(_share(percent, view), seed))
+    return FAMILIES[form.family]
+
+
+def _share(percent: int, view: LayerView) -> int:
+    """That many per cent of the layer's entries, rounded, at least 1."""
+    return max(1, round(percent * view.size / 100))
 
 
 def _full_rank(unfolding: str) -> Callable[[LayerView], int]:
@@ -319,10 +289,18 @@ FAMILIES: dict[str, Family] = {
             "% kept",
             "",
             lambda _: 100,
-            lambda percent, view: Sparse(max(1, round(percent * view.size / 100))),
+            lambda percent, view: Sparse(_share(percent, view)),
         ),
         Family("sparse24", "2:4 sparse", "% kept", "", lambda _: 50, lambda _, view: SemiSparse()),
         Family("filters", "whole rows or filters", "rows kept", "", lambda view: view.m, lambda q, _: Filters(q)),
+        Family(
+            "random",
+            "random weights (baseline)",
+            "% kept",
+            "",
+            lambda _: 100,
+            lambda percent, view: RandomSparse(_share(percent, view)),
+        ),
     )
 }
 
@@ -342,21 +320,3 @@ def _factor_cost(rank: int, sizes: tuple[int, int], at: tuple[int, int], view: L
     params = rank * sum(sizes) + view.num_bias
     macs = rank * (sizes[0] * at[0] + sizes[1] * at[1])
     return Cost(params, macs, params * view.itemsize, macs)
-
-
-def _mask_cost(view: LayerView, kept: int, num_bias: int, index_bytes: int) -> Cost:
-    dense = Dense().cost(view)
-    return Cost(kept + num_bias, dense.macs, (kept + num_bias) * view.itemsize + index_bytes, kept * view.positions)
-
-
-def _has_kernel(view: LayerView) -> bool:
-    return view.kind in CONVOLUTIONS and math.prod(view.kernel) > 1
-
-
-def _rank_obstacle(rank: int, view: LayerView, unfolding: str) -> str:
-    full = min(unfolded_shape(view, unfolding))
-    return "" if 1 <= rank <= full else f"rank {rank} is outside 1 to {full}"
-
-
-def _count_obstacle(count: int, full: int, what: str) -> str:
-    return "" if 1 <= count <= full else f"{count} {what} is outside 1 to {full}"

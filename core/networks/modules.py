@@ -1,5 +1,7 @@
-"""Builds the module that stands for a layer in another form. Plain torch modules only, so that a bundle needs nothing
-of this project: two factors are an nn.Sequential with children `first` and `second`, a mask is zeros in the weight.
+"""Builds the module that stands for a layer in another form. Plain torch modules, so that a bundle needs nothing of
+this project: two factors are an nn.Sequential with children `first` and `second`, a mask is zeros in the weight. Low
+rank + sparse is the one module torch lacks, a `Sum` with children `low_rank` and `sparse`; it is defined once, in the
+loader that every bundle has a copy of.
 
 The bias stays on the second factor. New weights take the type and device of the old ones.
 """
@@ -7,13 +9,17 @@ The bias stays on the second factor. New weights take the type and device of the
 from __future__ import annotations
 
 import copy
+import zlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from core.bundle_loader import Sum
 from core.numerics.conv import matricize, unmatricize
+from core.numerics.lowrank_sparse import decompose, largest
 from core.numerics.svd import truncate
 
 if TYPE_CHECKING:
@@ -38,7 +44,7 @@ def dense(layer: nn.Module, view: LayerView, W: Tensor | None) -> nn.Module:
 
 
 def low_rank(
-    layer: nn.Module, view: LayerView, rank: int, unfolding: str, factors: tuple[Tensor, Tensor] | None
+    layer: nn.Module, view: LayerView, rank: int, unfolding: str, factors: tuple[Tensor, ...] | None
 ) -> nn.Module:
     """Two layers whose product is A B in the given unfolding; the truncated SVD of the weight unless factors are given.
 
@@ -59,7 +65,32 @@ def low_rank(
     return nn.Sequential(OrderedDict(first=first, second=second)).train(layer.training)
 
 
-def masked(layer: nn.Module, view: LayerView, mask: Tensor, factors: tuple[Tensor, Tensor] | None) -> nn.Module:
+def low_rank_sparse(
+    layer: nn.Module, view: LayerView, rank: int, nonzeros: int, factors: tuple[Tensor, ...] | None
+) -> nn.Module:
+    """A `Sum` of `low_rank` (m x r times r x n, or k x k then 1 x 1) and of a plain layer without bias that holds the
+    other `nonzeros` entries of the matrix; what `decompose` finds unless factors are given.
+
+    factors  A (m, r), B (r, n) and S (m, n), zero but for its entries. ValueError if the rank of A, B is not `rank`."""
+    if factors is None:
+        split = decompose(matrix(layer, view), rank, nonzeros)
+        factors = split.A, split.B, split.S
+    sparse = _plain(layer, view, view.n if not view.kernel else view.channels_in, view.m, _settings(layer, view))
+    with torch.no_grad():
+        sparse.weight.copy_(factors[2].reshape(sparse.weight.shape))
+    pair = low_rank(layer, view, rank, "rows", factors[:2])
+    return Sum(OrderedDict(low_rank=pair, sparse=sparse)).train(layer.training)
+
+
+def bias_of(built: nn.Module) -> Tensor:
+    """The bias of a layer in whatever form it was built: of two factors that of the second."""
+    if isinstance(built, Sum):
+        built = built.get_submodule("low_rank")
+    bias: Any = built.get_submodule("second").bias if isinstance(built, nn.Sequential) else built.bias
+    return bias  # type: ignore[no-any-return]
+
+
+def masked(layer: nn.Module, view: LayerView, mask: Tensor, factors: tuple[Tensor, ...] | None) -> nn.Module:
     """A copy of the layer with the entries of its (m, n) matrix outside `mask` (bool) set to zero.
 
     factors  the first is a matrix (m, n) of new values for the kept entries; None keeps the old ones."""
@@ -71,11 +102,17 @@ def masked(layer: nn.Module, view: LayerView, mask: Tensor, factors: tuple[Tenso
 
 def magnitude_mask(layer: nn.Module, view: LayerView, nonzeros: int) -> Tensor:
     """(m, n) bool, True at the `nonzeros` entries of largest magnitude; ties go to the earlier entry."""
-    flat = matrix(layer, view).abs().double().flatten()
-    keep = torch.argsort(flat, descending=True, stable=True)[:nonzeros]
-    mask = torch.zeros(flat.shape[0], dtype=torch.bool, device=flat.device)
-    mask[keep] = True
-    return mask.view(view.m, view.n)
+    return largest(matrix(layer, view).double(), nonzeros)
+
+
+def random_mask(layer: nn.Module, view: LayerView, nonzeros: int, seed: int) -> Tensor:
+    """(m, n) bool, True at `nonzeros` positions drawn uniformly: the first of one random order, so that a mask of more
+    entries holds that of fewer. The seed and the layer's name decide (by their checksum: torch's generator on the CPU
+    takes 32 bits of a seed); the generator of the process is not touched."""
+    random = torch.Generator().manual_seed(zlib.crc32(f"{seed} {view.name}".encode()))
+    mask = torch.zeros(view.m * view.n, dtype=torch.bool)
+    mask[torch.randperm(view.m * view.n, generator=random)[:nonzeros]] = True
+    return mask.view(view.m, view.n).to(matrix(layer, view).device)
 
 
 def two_of_four_mask(layer: nn.Module, view: LayerView) -> Tensor:
@@ -108,35 +145,50 @@ def _bias(layer: nn.Module) -> Tensor:
 
 
 def _empty_factors(layer: nn.Module, view: LayerView, rank: int, unfolding: str) -> tuple[Any, Any]:
-    weight: Any = layer.weight
-    kind = {"dtype": weight.dtype, "device": "meta"}  # no random init: it would advance torch's generator
     if not view.kernel:
-        pair: tuple[nn.Module, ...] = (
-            nn.Linear(view.n, rank, bias=False, **kind),
-            nn.Linear(rank, view.m, bias=view.bias, **kind),
-        )
-        return tuple(part.to_empty(device=weight.device) for part in pair)  # type: ignore[return-value]
-    conv: type[nn.Conv1d] | type[nn.Conv2d] = nn.Conv1d if view.kind == "conv1d" else nn.Conv2d
+        return _plain(layer, view, view.n, rank), _plain(layer, view, rank, view.m, bias=view.bias)
+    sides = len(view.kernel)
+    point = {"kernel_size": (1,) * sides, "stride": (1,) * sides, "padding": (0,) * sides}
+    if unfolding == "rows":
+        parts = _settings(layer, view), point
+    elif unfolding == "columns":
+        parts = point, _settings(layer, view)
+    else:
+        parts = _along(0, view, layer), _along(1, view, layer)
+    first = _plain(layer, view, view.channels_in, rank, parts[0])
+    return first, _plain(layer, view, rank, view.m, parts[1], view.bias)
+
+
+def _plain(
+    layer: nn.Module,
+    view: LayerView,
+    inputs: int,
+    outputs: int,
+    settings: Mapping[str, Any] | None = None,
+    bias: bool = False,
+) -> Any:
+    """A layer of torch's own of the kind of `layer`, its values not set; `settings` are those of a convolution."""
+    weight: Any = layer.weight
+    made: type[Any] = nn.Linear
+    if view.kernel:
+        made = nn.Conv1d if view.kind == "conv1d" else nn.Conv2d
+    # no random init: it would advance torch's generator
+    empty = made(inputs, outputs, bias=bias, dtype=weight.dtype, device="meta", **(settings or {}))
+    return empty.to_empty(device=weight.device)
+
+
+def _settings(layer: nn.Module, view: LayerView) -> dict[str, Any]:
+    """How a convolution goes over its input; {} for another layer."""
     source: Any = layer
-    c, sides = view.channels_in, len(view.kernel)
-    one: Any = (1,) * sides
-    zero: Any = (0,) * sides
-    whole: Any = {
+    if not view.kernel:
+        return {}
+    return {
         "kernel_size": view.kernel,
         "stride": view.stride,
         "padding": source.padding,
         "dilation": view.dilation,
         "padding_mode": source.padding_mode,
     }
-    point: Any = {"kernel_size": one, "stride": one, "padding": zero}
-    if unfolding == "rows":
-        parts = (whole, point)
-    elif unfolding == "columns":
-        parts = (point, whole)
-    else:
-        parts = tuple(_along(axis, view, source) for axis in (0, 1))
-    convs = (conv(c, rank, bias=False, **parts[0], **kind), conv(rank, view.m, bias=view.bias, **parts[1], **kind))
-    return tuple(part.to_empty(device=weight.device) for part in convs)  # type: ignore[return-value]
 
 
 def _along(axis: int, view: LayerView, source: Any) -> Any:

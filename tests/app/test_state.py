@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import string
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,18 @@ import pytest
 from app import links, state
 from core.compression.plans import LayerPlan, Plan, Repair
 from core.compression.survey import Survey
-from core.networks.forms import FAMILIES, Dense, Filters, LowRank, SemiSparse, Sparse, SpatialLowRank
+from core.networks.forms import (
+    FAMILIES,
+    Dense,
+    Filters,
+    Form,
+    LowRank,
+    LowRankSparse,
+    RandomSparse,
+    SemiSparse,
+    Sparse,
+    SpatialLowRank,
+)
 
 Tabs = Callable[..., Any]
 
@@ -34,6 +46,8 @@ def every_form(survey: Survey) -> Plan:
     forms = [SpatialLowRank(2), LowRank(2, True), LowRank(3), Sparse(17), Filters(1)]
     semi = next(name for name in usable(survey, "sparse24") if name not in names[:5])
     layers = [*zip(names[:5], forms, strict=True), (semi, SemiSparse())]
+    spare = [name for name in usable(survey, "sparse") if name not in dict(layers)]
+    layers += [(spare[0], RandomSparse(23)), (spare[1], LowRankSparse(2, 31))]
     return Plan(survey.model, tuple(LayerPlan(name, form) for name, form in layers))
 
 
@@ -49,10 +63,51 @@ def large(survey: Survey, num_layers: int) -> tuple[Survey, Plan]:
 
 def test_a_plan_of_every_form_survives_the_address(survey: Survey) -> None:
     plan = every_form(survey)
-    assert {entry.form.family for entry in plan.layers} == set(FAMILIES)
+    assert {entry.form.family for entry in plan.layers} == {*FAMILIES, "lowrank_sparse"}
     text = links.encode_plan(plan)
     assert set(text) <= set(string.ascii_letters + string.digits + "-_") and len(text) < 150
     assert links.decode_plan(text, survey) == plan
+
+
+def test_a_link_of_an_earlier_version_is_read(survey: Survey) -> None:
+    """What version 0.1 wrote before forms had a second number."""
+    text = "LyjVI3ja42dgYH7BAAWC7KpbGYE0c2QN-2sWkMCB0rBANiCDMeGjtR4rkGFU3qWfywRkML1rrrvODGIAAGHUDA0"
+    forms = {
+        "conv1": LowRank(3),
+        "layer1.0.conv1": Sparse(17),
+        "layer1.0.conv2": Filters(1),
+        "layer2.0.conv1": SemiSparse(),
+        "layer3.0.conv1": LowRank(2, True),
+        "layer3.0.conv2": SpatialLowRank(2),
+    }
+    wanted = Plan(survey.model, tuple(LayerPlan(name, form) for name, form in forms.items()))
+    assert links.decode_plan(text, survey) == wanted and links.encode_plan(wanted) == text
+
+
+@pytest.mark.parametrize("form", [RandomSparse(40, 7), RandomSparse(40, 2**32 - 1), LowRankSparse(3, 70_000)])
+def test_the_second_number_of_a_form_is_part_of_the_address(survey: Survey, form: Form) -> None:
+    name = usable(survey, "sparse")[-1]
+    if isinstance(form, LowRankSparse):
+        form = replace(form, nonzeros=survey.layer(name).view.size)
+    plan = Plan(survey.model, (LayerPlan(name, form), LayerPlan(usable(survey, "lowrank")[0], LowRank(2))))
+    assert links.decode_plan(links.encode_plan(plan), survey) == plan
+
+
+def test_a_second_number_without_its_layer_is_dropped_and_a_half_form_refused(survey: Survey) -> None:
+    name = usable(survey, "sparse")[-1]
+
+    def link(*rows: tuple[int, int]) -> str:
+        body = struct.pack(">BIq", 0, 10, 0)
+        body += b"".join(struct.pack(">IBI", zlib.crc32(name.encode()), *row) for row in rows)
+        packed = zlib.compress(body, 9)
+        whole = struct.pack(">I", zlib.crc32(packed + survey.model.digest.encode())) + packed
+        return base64.urlsafe_b64encode(whole).decode().rstrip("=")
+
+    made = links.decode_plan(link((8, 2), (255, 30)), survey)
+    assert made is not None and made.form(name) == LowRankSparse(2, 30)
+    assert links.decode_plan(link((255, 30)), survey) == Plan(survey.model, (), Repair((), 10, 0))
+    assert links.decode_plan(link((8, 2)), survey) is None, "no entries"
+    assert links.decode_plan(link((9, 2)), survey) is None, "a family of a later version"
 
 
 @pytest.mark.parametrize("repair", [Repair(()), Repair(("sequential", "bias"), 77, -3), Repair(seed=2**40)])

@@ -20,6 +20,7 @@ import torch
 
 from core import cli, serve
 from core.catalogue import RANK_RULES
+from core.compression import coupling
 from core.compression.plans import STEPS, Plan, Repair
 from core.journeys import demo_survey
 from core.networks.arch import make_arch
@@ -134,6 +135,29 @@ def test_evaluate(answer: Callable[..., Any], run: Command, plan_file: Path) -> 
     assert code == 0 and "whitened: distance to the dense outputs" in out and "latency:" in out
 
 
+def test_rows_are_removed_and_counted(answer: Callable[..., Any], run: Command, tmp_path: Path) -> None:
+    words = ("--keep", 0.5, "--quantity", "params", "--families", "filters", "--samples", 60)
+    content = answer("plan", DEMO, *words, "--remove-rows", "--out", tmp_path / "rows.json")
+    assert content["plan"]["remove"] and content["kept"]["macs"] == 1.0
+    words = ("--data", "digits", "--plan", tmp_path / "rows.json", "--limit", 40)
+    found = answer("evaluate", DEMO, *words)
+    assert found["kept"]["macs"] < 0.5 and found["cost"]["macs"] == round(found["kept"]["macs"] * 51072)
+    code, out, _ = run("evaluate", DEMO, *words)
+    assert code == 0 and "counted on the smaller network" in out
+    assert answer("export", DEMO, "--plan", tmp_path / "rows.json", "--out", tmp_path / "b", "--data", "digits")["ok"]
+    stored = json.loads((tmp_path / "b" / "plan.json").read_text())["bundle"]
+    assert stored["cost"] == found["cost"] and set(stored["sizes"]) <= {"fc1", "fc2", "fc3"}
+
+
+def test_rows_cannot_be_removed_without_the_package(
+    run: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(coupling, "PACKAGE", "no_such_package")
+    code, out, err = run("plan", DEMO, "--keep", 0.5, "--families", "filters", "--remove-rows")
+    assert (code, out) == (2, "") and "pip install torch-pruning" in err
+    assert_one_sentence(err.strip(), tmp_path)
+
+
 def test_export(answer: Callable[..., Any], run: Command, plan_file: Path, tmp_path: Path) -> None:
     content = answer(
         "export", DEMO, "--plan", plan_file, "--out", tmp_path / "bundle", "--data", "digits", "--limit", 20
@@ -242,6 +266,7 @@ BAD: dict[str, tuple[object, ...]] = {
     "an unknown quantity": ("plan", DEMO, "--keep", 0.5, "--quantity", "flops"),
     "an unknown method": ("plan", DEMO, "--keep", 0.5, "--method", "best"),
     "an unknown family": ("plan", DEMO, "--keep", 0.5, "--families", "lowrank,tucker"),
+    "rows removed that nothing masks": ("plan", DEMO, "--keep", 0.5, "--remove-rows"),
     "an unknown repair": ("plan", DEMO, "--keep", 0.5, "--repair", "whitened,prayer"),
     "a multiple of nothing": ("plan", DEMO, "--keep", 0.5, "--multiple", 0),
     "no samples": ("plan", DEMO, "--keep", 0.5, "--samples", 0),

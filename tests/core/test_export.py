@@ -29,7 +29,7 @@ from core.errors import CheckpointError, InputError, PlanError, RankscopeError
 from core.export import BundleFile, Facts, read_bundle, write_bundle, zip_bundle
 from core.networks.arch import ModelRef, parse_arch
 from core.networks.checkpoints import Opened
-from core.networks.forms import Filters, LowRank, SemiSparse, Sparse, SpatialLowRank
+from core.networks.forms import Filters, LowRank, LowRankSparse, RandomSparse, SemiSparse, Sparse, SpatialLowRank
 from core.networks.state_dicts import digest_of
 from core.networks.user_code import from_module
 from core.networks.zoo import build
@@ -39,12 +39,13 @@ PLAIN = Repair(steps=())
 ZOO = {
     "mlp:36-20-16-10": [("fc1", LowRank(3)), ("fc2", Sparse(40))],
     "convnet:1-6-8-10": [("conv2", SpatialLowRank(4)), ("fc", LowRank(2))],
+    "convnet:1-6-8-12-10": [("conv2", LowRankSparse(3, 60)), ("conv3", RandomSparse(200, 3))],
     "resnet8:channels=1,width=4": [("layer2.0.conv1", LowRank(3)), ("layer3.0.conv2", LowRank(5, True))],
     "resnet18:channels=1,width=4,size=8": [
         ("layer4.1.conv2", SpatialLowRank(6)),
         ("layer2.0.downsample.0", LowRank(2)),
     ],
-    "autoencoder:36-12-4": [("encoder.0", LowRank(4)), ("decoder.2", Filters(9))],
+    "autoencoder:36-12-4": [("encoder.0", LowRankSparse(4, 50)), ("decoder.2", Filters(9))],
     "transformer:dim=16,depth=1,hidden=24": [("blocks.0.attn.qkv", LowRank(5)), ("blocks.0.mlp.fc1", SemiSparse())],
 }
 

@@ -266,7 +266,8 @@ def test_two_evaluations_agree(demo: Opened, digits: Data) -> None:
 
 def test_a_plan_without_repair_needs_no_data(demo: Opened) -> None:
     survey = journeys.survey_of(demo)
-    new, gains, stages = journeys.compressed_network(demo, half(survey), survey, None)
+    made = journeys.compressed_network(demo, half(survey), survey, None)
+    new, gains, stages = made.network, made.gains, made.stages
     assert gains == () and list(stages) == ["plain"] and stages["plain"] is new
     with pytest.raises(DataError, match="--data"):
         journeys.compressed_network(demo, half(survey, "whitened"), survey, None)

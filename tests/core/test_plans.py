@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,11 +11,21 @@ from core.compression.plans import LayerPlan, Plan, Repair, check_plan, plan_cos
 from core.errors import PlanError
 from core.networks.arch import ModelRef
 from core.networks.costs import Cost
-from core.networks.forms import Dense, Filters, LowRank, SemiSparse, Sparse, SpatialLowRank
+from core.networks.forms import (
+    Dense,
+    Filters,
+    LowRank,
+    LowRankSparse,
+    RandomSparse,
+    SemiSparse,
+    Sparse,
+    SpatialLowRank,
+)
 from core.networks.views import LayerView
 
 REF = ModelRef("file", "net.pt", "0123456789abcdef" * 4)
 FORMS = (LowRank(3), LowRank(2, True), SpatialLowRank(4), Sparse(17), SemiSparse(), Filters(5), Dense())
+NEWER = (RandomSparse(9), RandomSparse(9, 5), LowRankSparse(3, 20))
 VIEWS = (
     LayerView("conv", "conv2d", m=8, n=36, positions=25, kernel=(3, 3), stride=(1, 1), in_size=(5, 5), out_size=(5, 5)),
     LayerView("fc", "linear", m=10, n=20, positions=1, bias=True),
@@ -55,7 +66,7 @@ def test_what_earlier_versions_wrote_is_read():
     )
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.family)
+@pytest.mark.parametrize("form", (*FORMS, *NEWER), ids=lambda form: form.family)
 @pytest.mark.parametrize("name", ["layer1.0.conv1", '<img src=x onerror="alert(1)">', "слой/один\u202e", "", "a\nb"])
 def test_a_plan_reads_back_equal(form, name):
     plan = Plan(
@@ -69,6 +80,14 @@ def test_an_empty_plan_repairs_by_every_step_and_reads_back_equal():
     plan = Plan(REF)
     assert plan.repair == Repair(("whitened", "sequential", "batchnorm", "bias"), 1000, 0)
     assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_removing_rows_is_written_only_where_it_is_asked_for():
+    plan = Plan.from_json(WRITTEN)
+    asked = replace(plan, remove=True)
+    assert not plan.remove and "remove" not in json.loads(plan.to_json())
+    assert json.loads(asked.to_json())["remove"] is True and Plan.from_json(asked.to_json()) == asked != plan
+    assert Plan.from_json(changed(remove=False)) == plan
 
 
 def test_repair_steps_are_put_in_their_order():
@@ -112,6 +131,8 @@ def test_another_schema_is_refused(text):
         (changed(layers=[{"family": "sparse24"}]), "'layer'"),
         (changed(layers=[3]), ""),
         (changed(layers=None), "'layers'"),
+        (changed(remove="yes"), "the choice 'yes'"),
+        (changed(remove=1), "the choice 1"),
         (changed(layers=7), ""),
         (changed(model=None), "'model'"),
         (changed(model={"source": "file", "name": "x"}), "'digest'"),

@@ -15,7 +15,7 @@ from core.compression.plans import LayerPlan, Plan, Repair
 from core.compression.surveying import calibrate, survey_model
 from core.networks.arch import ModelRef, parse_arch
 from core.networks.checkpoints import Opened
-from core.networks.forms import Filters, LowRank, SpatialLowRank
+from core.networks.forms import Filters, LowRank, LowRankSparse, SpatialLowRank
 from core.networks.user_code import from_module
 from core.networks.zoo import build
 from core.provenance import Measurement, Provenance
@@ -258,6 +258,15 @@ def test_masks_are_named_by_what_they_keep():
     row = page.table("layer", "form")[2]
     assert row[2:6] == ["whole rows or filters", "rows 7 of 20", "740", str(7 * 36 + 20)]
     assert row[6] == row[7] == "720" and not [tag for tag, _ in page.elements if tag == "svg"]
+
+
+def test_low_rank_and_sparse_is_named_with_both_numbers_and_its_error_is_a_bound():
+    survey, _ = surveyed("mlp:36-20-16-10")
+    page = Page(report(plan_of(survey, fc1=LowRankSparse(3, 200)), survey, Facts(), MADE, PROOF))
+    row = page.table("layer", "form")[2]
+    assert row[2:6] == ["low-rank + 200 sparse weights", "rank 3 of 20", "740", f"{3 * 56 + 200 + 20:,}"]
+    assert row[7] == f"{3 * 56 + 720:,}" and row[10].startswith("at most ")
+    assert not [tag for tag, _ in page.elements if tag == "svg"]
 
 
 @pytest.mark.parametrize(("k", "cut"), [(1, 1), (10, 3), (500, 499), (0, 0)])

@@ -54,4 +54,4 @@ def test_table_and_alt_text():
 def test_every_step_of_the_core_has_words():
     from core.compression.plans import STEPS as core_steps
 
-    assert {"plain", *core_steps} == set(LABELS)
+    assert {"plain", "removed", *core_steps} == set(LABELS)

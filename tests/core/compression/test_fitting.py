@@ -17,9 +17,10 @@ from core.compression.fitting import StepGain, fitted, mask_of, repair
 from core.compression.plans import STEPS, LayerPlan, Plan, Repair
 from core.errors import InputError
 from core.networks.arch import ModelRef
-from core.networks.forms import FAMILIES, Dense, Filters, Form, LowRank, SemiSparse, Sparse
+from core.networks.forms import FAMILIES, Dense, Filters, Form, LowRank, LowRankSparse, SemiSparse, Sparse
 from core.networks.modules import matrix
 from core.networks.views import views
+from core.numerics.lowrank_sparse import decompose
 from core.numerics.regression import target
 from tests.layers import LAYERS, Wrapped
 
@@ -168,6 +169,38 @@ def test_fitted_masks_keep_their_zeros(form: Form) -> None:
     assert bool((values[~mask] == 0.0).all()) and not torch.allclose(values[mask], W[mask], rtol=1e-3)
     new, _, _ = run(model, plan_of({"layer": form}, "whitened"), x)
     assert bool((new.layer.weight[~mask] == 0.0).all())
+
+
+def test_low_rank_and_sparse_is_fitted_to_the_outputs_and_keeps_its_zeros() -> None:
+    model, x = Wrapped(nn.Linear(12, 8)).eval(), correlated(200, 12)
+    (view,) = views(model, x[:1])
+    W, form = matrix(model.layer, view), LowRankSparse(2, 15)
+    start = decompose(W, 2, 15)
+    A, B, S = fitted(form, model.layer, view, target(W, x.T @ x / 200))
+    assert tuple(A.shape) == (8, 2) and tuple(B.shape) == (2, 12)
+    assert torch.equal(S != 0, start.S != 0) and not torch.allclose(S, start.S, rtol=1e-3)
+
+    def lost(M: Tensor) -> float:
+        return float((x @ (M - W).T).norm())
+
+    plain, half = lost(start.A @ start.B + start.S), lost(A @ B + start.S)
+    assert lost(A @ B + S) < half < plain
+    new, gains, _ = run(model, plan_of({"layer": form}, "whitened", "bias"), x)
+    steps = by_step(gains)
+    assert steps["whitened"].kept and steps["whitened"].distance < steps["plain"].distance
+    assert steps["bias"].distance <= steps["whitened"].distance
+    assert torch.equal(new.layer.sparse.weight != 0, start.S != 0)
+
+
+@pytest.mark.parametrize("steps", [("whitened",), ("sequential",), ("batchnorm", "bias"), STEPS])
+def test_low_rank_and_sparse_goes_through_every_repair_of_a_network(steps: tuple[str, ...]) -> None:
+    x = torch.randn(150, 2, 6, 6)
+    model = with_statistics(convnet(), x)
+    forms = {"0": LowRankSparse(1, 10), "3": LowRankSparse(2, 40), "7": LowRankSparse(1, 30)}
+    new, gains, _ = run(model, plan_of(forms, *steps), x)
+    kept = [gain.distance for gain in gains if gain.kept]
+    assert kept == sorted(kept, reverse=True) and distance(new, model, x) == pytest.approx(kept[-1], rel=1e-6)
+    assert len(kept) > 1 or "whitened" not in steps
 
 
 def test_only_masks_have_masks() -> None:

@@ -19,7 +19,7 @@ from core.compression.surveying import calibrate, interpolated, survey_model
 from core.errors import InputError
 from core.networks.arch import Arch, Inputs, ModelRef, make_arch
 from core.networks.checkpoints import Opened
-from core.networks.forms import FAMILIES, layer_obstacle
+from core.networks.forms import FAMILIES, RandomSparse, layer_obstacle
 from core.networks.modules import matrix
 from core.networks.zoo import build
 from core.numerics.regression import RIDGE
@@ -92,9 +92,12 @@ def test_plain_curves_are_errors_of_built_layers(family: str) -> None:
         W = matrix(module, view).double().numpy()
         assert curve.at[-1] == kind.full(view)
         for level in curve.at[:: max(1, len(curve.at) // 5)]:
-            built = kind.make(level, view).build(copy.deepcopy(module).double(), view)
-            want = relative(as_matrix(built, view), W)
-            assert curve.plain[curve.at.index(level)] == pytest.approx(want, abs=1e-6)
+            form = kind.make(level, view)
+            seeds = range(60) if isinstance(form, RandomSparse) else ()  # on average over seeds
+            drawn = [replace(form, seed=seed) for seed in seeds] or [form]
+            built = [one.build(copy.deepcopy(module).double(), view) for one in drawn]
+            want = np.sqrt(np.mean([relative(as_matrix(one, view), W) ** 2 for one in built]))
+            assert curve.plain[curve.at.index(level)] == pytest.approx(want, abs=1e-6 if len(drawn) == 1 else 0.03)
             tried += 1
     assert tried
 

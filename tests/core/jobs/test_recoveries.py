@@ -21,7 +21,7 @@ from core.jobs.records import Point
 from core.jobs.recoveries import RecoverySpec, about_point, recovery_run
 from core.jobs.sweeps import SweepSpec, points_of, tradeoff_points
 from core.jobs.tasks import perform
-from core.networks.forms import Sparse
+from core.networks.forms import LowRankSparse, Sparse
 from core.training.recover_spec import RecoverSpec
 
 
@@ -74,6 +74,19 @@ def test_masks_stay_masks_in_training(survey: Survey, tmp_path: Path) -> None:
     weights = load_file(tmp_path / run.id / "bundle" / "model.safetensors")
     sizes = [int((t != 0).sum()) for key, t in weights.items() if key.startswith(name) and t.ndim == 2]
     assert sizes == [1000]
+
+
+def test_training_leaves_the_zeros_beside_two_factors_alone(survey: Survey, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    name = survey.views[0].name
+    plan = Plan(survey.model).with_form(name, LowRankSparse(2, 500))
+    spec = replace(spec_of(survey, 0.3), plan=plan.to_json(), out=str(tmp_path), training=RecoverSpec(epochs=1))
+    run, ((_, request),) = recovery_run(spec)
+    perform(request)
+    weights = load_file(tmp_path / run.id / "bundle" / "model.safetensors")
+    assert int((weights[f"{name}.sparse.weight"] != 0).sum()) == 500
+    assert bool((weights[f"{name}.low_rank.first.weight"] != 0).all())
 
 
 def test_equal_recoveries_are_one_run_and_other_rates_are_others(survey: Survey) -> None:

@@ -97,6 +97,24 @@ def test_a_run_keeps_its_specification_and_equal_ones_are_one_run(spec: SweepSpe
         spec_of(replace(run, spec={**run.spec, "colour": "red"}))
 
 
+def test_rows_removed_are_budgeted_in_parameters_and_cost_what_was_counted(spec: SweepSpec, survey: Survey) -> None:
+    assert plans(replace(spec, families=("rows",)), survey) == []  # masks save no MACs
+    found = list(points_of(replace(spec, families=("rows removed",)), survey))
+    assert len(found) == 3
+    for name, request in found:
+        plan, about = Plan.from_json(request["plan"]), request["about"]
+        assert plan.remove and {entry.form.family for entry in plan.layers} == {"filters"}
+        assert "of params, rows removed" in about["label"]
+        assert about["cost"]["params"] <= about["keep"] * survey.dense.params
+        waiting = Point("run", name, request)
+        result = {"dense": asdict(survey.accuracy), "compressed": None, "latency": None}
+        counted = {"params": 9, "macs": 8, "bytes": 7, "useful_macs": 6}
+        before, after, older = tradeoff_points(
+            [waiting, replace(waiting, result={**result, "cost": counted}), replace(waiting, result=result)]
+        )
+        assert before.cost == older.cost == Cost(**about["cost"]) and after.cost == Cost(9, 8, 7, 6)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -173,7 +173,7 @@ def test_the_highest_level_fits_and_the_next_does_not() -> None:
                 continue
             full = family.full(view)
             assert family.make(full, view).obstacle(view) == ""
-            assert family.id == "sparse" or family.make(full + 1, view).obstacle(view)
+            assert family.id in ("sparse", "random") or family.make(full + 1, view).obstacle(view)
 
 
 def test_level_turns_back_what_make_made() -> None:

@@ -78,6 +78,7 @@ def _training(survey: Survey, point: TradeoffPoint) -> None:
                 about=about_point(point),
                 training=training,
                 limit=point.accuracy.n if point.accuracy else None,
+                timed=point.latency is not None,
             )
         )
     except InputError as error:

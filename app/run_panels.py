@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -18,15 +20,27 @@ def progress(run: Run) -> None:
     points = services.run_points([run.id])
     with st.container(border=True):
         left, right = st.columns([5, 1], vertical_alignment="center")
-        share = (run.done + run.failed) / run.total if run.total else 0.0
+        share = sum(point.share for point in points) / len(points) if points else 0.0
         words = f"{frame.literal(run.title)}: {run.words}"
         counted = tradeoffs.progress_of(run, points)
         stage = f" · {frame.literal(run.stage)}" if run.stage and run.total else ""
-        left.progress(share, f"{words} · {counted}{stage}")
+        left.progress(share, f"{words} · {counted}{stage}{tradeoffs.at_work(points)}")
         if run.interrupted:
             right.button("Go on", key=f"resume-{run.id}", on_click=_do, args=("resume", run.id), width="stretch")
         elif run.state != "cancelling":
             right.button("Cancel", key=f"stop-{run.id}", on_click=_do, args=("cancel", run.id), width="stretch")
+        for point in points:
+            curve = ((point.progress or {}).get("found") or {}).get("curve", ())
+            if len(curve) > 1:
+                _curve(curve, run.model)
+
+
+def _curve(curve: Sequence[dict[str, Any]], model: str) -> None:
+    """A training so far, epoch by epoch."""
+    from app.figures.recovery import recovery_alt, recovery_figure, recovery_table
+
+    figure = recovery_figure(curve, going=True, look=widgets.look())
+    widgets.figure(figure, recovery_alt(curve), recovery_table(curve), f"{model}-recovery")
 
 
 def page() -> None:

@@ -33,6 +33,15 @@ def progress_of(run: Run, points: Sequence[Point], workers: int = 2) -> str:
     return text
 
 
+def at_work(points: Sequence[Point]) -> str:
+    """What the worker of the only point at work does now: " · accuracy 500 of 2,000"; "" for several or none."""
+    steps = [point.progress["step"] for point in points if point.progress and "step" in point.progress]
+    if len(steps) != 1:
+        return ""
+    what, done, of = steps[0]
+    return f" · {what} {done:,} of {of:,}" if of else f" · {what}"
+
+
 def duration(seconds: float) -> str:
     """A length of time as people say it: "40 s", "12 min", "2 h 10 min"."""
     if seconds < 90:

@@ -1,4 +1,5 @@
-"""What can be measured of one layer of a network: what it costs the network to compress it alone, and its time."""
+"""What can be measured of single layers of a network: what it costs the network to compress one alone, or those of a
+plan at once, and the time of one."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from core import journeys
 from core.errors import InputError
 
 if TYPE_CHECKING:
+    from core.compression.plans import Plan
     from core.compression.sensitivity import LayerSensitivity
     from core.networks.checkpoints import Opened
     from core.training.data import Data
@@ -35,6 +37,20 @@ def layer_sensitivity(
     labels = y if survey.num_classes else None
     kinds = tuple(families)
     return sensitivity(model, x, survey.views, kinds, candidates, labels, fit, survey.num_classes, progress, (layer,))
+
+
+def plan_damage(
+    opened: Opened, data: Data, plan: Plan, samples: int = 256, seed: int = 0, fit: str = "whitened"
+) -> float:
+    """Damage of a whole plan on the training examples that `layer_sensitivity` takes. InputError as
+    `journeys.runnable`; PlanError for a plan of another model."""
+    from core.compression.additivity import joint_damage
+    from core.compression.plans import check_plan
+
+    model, survey = journeys.runnable(opened), journeys.survey_of(opened)
+    check_plan(plan, opened.ref, survey.views)
+    x, _ = journeys.calibration_inputs(opened, data, samples, seed)
+    return joint_damage(model, {"plan": plan}, x, survey.views, bool(survey.num_classes), fit)["plan"]
 
 
 def time_layer(

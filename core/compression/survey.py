@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -145,6 +146,20 @@ class Survey:
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise ValueError(f"this is not a survey of schema {SCHEMA}")
         return typing.cast(Survey, _restore(cls, content["survey"]))
+
+
+def interpolated(known: tuple[tuple[float, float], ...], error: float) -> float:
+    """Damage at an output error: linear in log-log between the measured pairs, quadratic below the first, and from the
+    last one on growing as its square too."""
+    pairs = [(e, d) for e, d in known if e > 0.0]
+    if not pairs or error <= 0.0:
+        return 0.0
+    first, last = pairs[0], pairs[-1]
+    if error <= first[0]:
+        return first[1] * (error / first[0]) ** 2
+    if error >= last[0]:
+        return last[1] * (error / last[0]) ** 2
+    return math.exp(float(np.interp(math.log(error), [math.log(e) for e, _ in pairs], [math.log(d) for _, d in pairs])))
 
 
 def _restore(kind: Any, value: Any) -> Any:

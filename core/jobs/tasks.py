@@ -147,6 +147,12 @@ def _sensitivity(request: Request, progress: Steps) -> Any:
     return {"found": [asdict(entry) for entry in found]}
 
 
+def _joint_damage(request: Request, progress: Steps) -> Any:
+    asked = {name: request[name] for name in ("samples", "seed", "fit")}
+    plan = Plan.from_json(request["plan"])
+    return {"joint": layer_measures.plan_damage(opened_model(request), opened_data(request), plan, **asked)}
+
+
 def _recover(request: Request, progress: Steps) -> Any:
     from core import recovery
     from core.training.recover_spec import RecoverSpec
@@ -178,6 +184,7 @@ TASKS: dict[str, Task] = {
     "time_layer": _time_layer,
     "recover": _recover,
     "sensitivity": _sensitivity,
+    "joint_damage": _joint_damage,
     "export": _export,
 }
 

@@ -16,6 +16,8 @@ from core import journeys
 from core.compression.plans import Plan
 from core.compression.survey import Survey
 from core.jobs import launch
+from core.jobs.records import Run
+from core.jobs.sensitivities import SensitivitySpec, sensitivity_run
 from core.jobs.store import Store
 from core.jobs.sweeps import SweepSpec, points_of, spec_of, sweep_run
 from core.networks.forms import LowRank
@@ -193,6 +195,25 @@ def test_a_point_can_be_trained_as_a_run_and_its_curve_is_shown(
     assert [a["ay"] for a in drawn["layout"]["annotations"] if a.get("showarrow")] == pytest.approx([88.0])
 
 
+def test_a_training_under_way_shows_its_curve_and_how_far_it_is(open_page: Open, mlp: Survey, store: Store) -> None:
+    run = store.add_run(
+        Run.new("recover", "a training", "digits-mlp", mlp.model.digest, {"data": "digits"}), [("p", {})]
+    )
+    store.claim(run.id, "driver")
+    page = open_page("runs", mlp)
+    assert not any("recovery" in chart.proto.id for chart in page.get("plotly_chart"))
+    logs = [
+        {"epoch": i, "loss": 1.0, "held_out": 0.5 + 0.1 * i, "lr": 1e-3, "seconds": 1.0, "best": True} for i in range(3)
+    ]
+    store.set_progress(run.id, "p", {"step": ["training, epoch", 2, 8], "found": {"curve": logs}})
+    pages.run(page)
+    (bar,) = page.get("progress")
+    assert bar.proto.value == 25 and "training, epoch 2 of 8" in bar.proto.text
+    drawn = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "recovery" in c.proto.id)
+    assert drawn["data"][0]["y"] == pytest.approx([50, 60, 70])
+    assert any("best so far: epoch 2" in note["text"] for note in drawn["layout"]["annotations"])
+
+
 def test_sensitivity_is_a_run_whose_layers_appear_as_they_come(
     open_page: Open, mlp: Survey, store: Store, launched: list[str]
 ) -> None:
@@ -211,6 +232,35 @@ def test_sensitivity_is_a_run_whose_layers_appear_as_they_come(
     drawn = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "sensitivity" in c.proto.id)
     assert [trace["name"] for trace in drawn["data"]] == [view.name for view in mlp.views[:2]]
     assert any("score" in frame.value.columns for frame in page.dataframe)
+
+
+def test_joint_damage_is_measured_of_the_plans_there_are(
+    open_page: Open, mlp: Survey, store: Store, launched: list[str]
+) -> None:
+    filled(store, mlp)
+    names = tuple(view.name for view in mlp.views)
+    run, points = sensitivity_run(SensitivitySpec("digits-mlp", "digits-mlp", mlp.model.digest, "digits", names))
+    store.add_run(run, points)
+    for key, request in points:
+        lists = {"at": [1, 5, 9], "damage": [0.5, 0.1, 0.01], "distance": [0.5, 0.2, 0.1], "accuracy": []}
+        one = {"layer": request["layer"], "family": "lowrank", **lists, "output": [0.9, 0.4, 0.1], "samples": 256}
+        store.put_result(run.id, key, {"found": [{**one, "fit": "whitened", "note": ""}]}, {}, 1.0, "w")
+    store.set_state(run.id, "done")
+    page = open_page("tradeoffs", mlp)
+    assert any(toggle.label == "Allocate by measured damage" for toggle in page.toggle)
+    page.button_group(key="tradeoff-all").set_value("Sensitivity of layers").run()
+    pages.press(page, "Measure the joint damage of 3 plans")
+    (asked,) = store.runs("additivity")
+    tried = store.points(asked.id)
+    assert asked.spec["sensitivity"] == run.id and launched[-1] == asked.id and len(tried) == 3
+    for i, point in enumerate(tried):
+        store.put_result(asked.id, point.key, {"joint": (0.1, 50.0, 0.2)[i]}, {}, 1.0, "w")
+    store.set_state(asked.id, "done")
+    pages.run(page)
+    drawn = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "additivity" in c.proto.id)
+    assert sum(len(trace["x"]) for trace in drawn["data"] if trace.get("mode") == "markers") == 3
+    assert any("50" in warning.value and "more by over 2 times" in warning.value for warning in page.warning)
+    assert not any("joint damage" in button.label for button in page.button), "all plans are tried"
 
 
 def test_several_points_are_compared_layer_by_layer(open_page: Open, mlp: Survey, store: Store) -> None:

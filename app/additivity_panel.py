@@ -37,7 +37,7 @@ def panel(survey: Survey, measured: Run, found: tuple[LayerSensitivity, ...]) ->
     figure = additivity_figure(rows, unit, look=widgets.look())
     widgets.figure(figure, additivity_alt(rows), additivity_table(rows), name)
     left = len(points) - len(rows) - sum(1 for point in points if not point.result)
-    st.caption(
+    widgets.caption(
         f"Both on {found[0].samples} training examples, factors {found[0].fit}, no further repair."
         + (f" {left} plans have a form whose damage alone is not known." if left else "")
     )

@@ -99,7 +99,7 @@ def _trained(survey: Survey, point: TradeoffPoint, stored: Point) -> None:
         f"{survey.model.name}-recovery",
     )
     if point.accuracy is not None:
-        st.caption(f"{point.accuracy.provenance.conditions}; {point.accuracy.provenance.date}")
+        widgets.caption(f"{point.accuracy.provenance.conditions}; {point.accuracy.provenance.date}")
     folder = Path(stored.request.get("out", ""))
     if check and check["ok"] and folder.is_dir():
         name = f"{widgets.file_name(survey.model.name)}-trained"

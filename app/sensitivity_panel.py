@@ -77,7 +77,7 @@ def _found(survey: Survey, id: str, going: bool) -> None:
         f"{survey.model.name}-sensitivity",
     )
     notes = {entry.note for entry in found if entry.note}
-    st.caption(
+    widgets.caption(
         f"{found[0].samples} training examples, factors {found[0].fit}. Measured one layer at a time in the otherwise "
         f"dense network. {' '.join(sorted(map(frame.literal, notes)))}"
     )

@@ -17,14 +17,13 @@ from core.compression.plans import Plan
 from core.compression.survey import Survey
 from core.jobs import launch
 from core.jobs.records import Run
-from core.jobs.sensitivities import SensitivitySpec, sensitivity_run
 from core.jobs.store import Store
-from core.jobs.sweeps import SweepSpec, points_of, spec_of, sweep_run
+from core.jobs.sweeps import spec_of
 from core.networks.forms import LowRank
-from core.provenance import here
 from tests.app import pages
 from tests.surveys import REF, linear_layer
 from tests.surveys import survey as made_of
+from tests.sweeps import filled, result, sensed
 
 Open = Callable[..., AppTest]
 
@@ -56,40 +55,6 @@ def store(bench: Any) -> Iterator[Store]:
 def open_page(monkeypatch: pytest.MonkeyPatch, store: Store, launched: list[str]) -> Open:
     """open_page(name, survey, plan, **query) -> the page on that survey."""
     return partial(pages.opened, monkeypatch)
-
-
-def spec(survey: Survey) -> SweepSpec:
-    return SweepSpec("digits-mlp", "digits-mlp", survey.model.digest, "digits", keeps=(0.2, 0.4, 0.6), timed=True)
-
-
-def result(value: float, ms: float = 1.0) -> dict[str, Any]:
-    """What an evaluation would have answered."""
-    where = json.loads(json.dumps(here_dict()))
-    measured = {"what": "accuracy", "spread": 0.01, "n": 500, "seed": 0, "provenance": where}
-    quartiles = [ms, ms, ms, ms]
-    times = {"dense": [2.0] * 4, "compressed": quartiles, "again": [2.0] * 4, "batch": 1, "repeats": 60}
-    return {
-        "dense": {**measured, "value": 0.9},
-        "compressed": {**measured, "value": value},
-        "latency": {**times, "provenance": where, "noise": 0.02, "ratio": ms / 2, "verdict": "faster"},
-    }
-
-
-def here_dict() -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(here("a test"))
-
-
-def filled(store: Store, survey: Survey, values: tuple[float | None, ...] = (0.7, 0.85, 0.895)) -> str:
-    """A sweep of three points of which some are measured."""
-    run = store.add_run(sweep_run(spec(survey)), tuple(points_of(spec(survey), survey)))
-    for point, value in zip(store.points(run.id), values, strict=True):
-        if value is not None:
-            store.put_result(run.id, point.key, result(value), {}, 3.0, "w")
-    if None not in values:
-        store.set_state(run.id, "done")
-    return run.id
 
 
 def figures(page: AppTest) -> dict[str, Any]:
@@ -136,7 +101,7 @@ def test_points_are_drawn_as_they_come_and_the_rest_is_counted(open_page: Open, 
     store.claim(id, "driver")
     page = open_page("tradeoffs", mlp)
     assert len(keys_drawn(page)) == 1
-    assert "1 measured, 2 not measured" in page.caption[0].value
+    assert any("1 measured, 2 not measured" in words.value for words in page.markdown)
     (bar,) = page.get("progress")
     assert "1 of 3 points, about 3 s left" in bar.proto.text and bar.proto.value == 33
     for point in store.points(id, "waiting"):
@@ -238,21 +203,14 @@ def test_joint_damage_is_measured_of_the_plans_there_are(
     open_page: Open, mlp: Survey, store: Store, launched: list[str]
 ) -> None:
     filled(store, mlp)
-    names = tuple(view.name for view in mlp.views)
-    run, points = sensitivity_run(SensitivitySpec("digits-mlp", "digits-mlp", mlp.model.digest, "digits", names))
-    store.add_run(run, points)
-    for key, request in points:
-        lists = {"at": [1, 5, 9], "damage": [0.5, 0.1, 0.01], "distance": [0.5, 0.2, 0.1], "accuracy": []}
-        one = {"layer": request["layer"], "family": "lowrank", **lists, "output": [0.9, 0.4, 0.1], "samples": 256}
-        store.put_result(run.id, key, {"found": [{**one, "fit": "whitened", "note": ""}]}, {}, 1.0, "w")
-    store.set_state(run.id, "done")
+    measured = sensed(store, mlp)
     page = open_page("tradeoffs", mlp)
     assert any(toggle.label == "Allocate by measured damage" for toggle in page.toggle)
     page.button_group(key="tradeoff-all").set_value("Sensitivity of layers").run()
     pages.press(page, "Measure the joint damage of 3 plans")
     (asked,) = store.runs("additivity")
     tried = store.points(asked.id)
-    assert asked.spec["sensitivity"] == run.id and launched[-1] == asked.id and len(tried) == 3
+    assert asked.spec["sensitivity"] == measured and launched[-1] == asked.id and len(tried) == 3
     for i, point in enumerate(tried):
         store.put_result(asked.id, point.key, {"joint": (0.1, 50.0, 0.2)[i]}, {}, 1.0, "w")
     store.set_state(asked.id, "done")
@@ -354,3 +312,18 @@ def test_a_link_opens_the_plot_as_it_was_seen(open_page: Open, mlp: Survey, stor
     page.button_group(key="tradeoff-by").set_value("families").run()
     pages.sound(page)
     assert "params" in page.query_params["axis"] and "colour" not in page.query_params
+
+
+def test_points_in_hand_and_the_loss_allowed_travel_with_the_link(open_page: Open, mlp: Survey, store: Store) -> None:
+    id = filled(store, mlp)
+    keys = [point.key for point in store.points(id)]
+    page = open_page("tradeoffs", mlp, hand=keys[1], lost="2.5", more="parallel")
+    assert any(button.label == "Load into Tune" for button in page.button)
+    (lost,) = [field for field in page.number_input if field.key == "tradeoff-lost"]
+    assert lost.value == 2.5 and page.button_group(key="tradeoff-all").value == "Parallel coordinates"
+    lost.set_value(3.0).run()
+    pages.press(page, "Put down")
+    assert "".join(page.query_params["lost"]) == "3" and "hand" not in page.query_params
+    assert "".join(page.query_params["more"]) == "parallel"
+    away = open_page("tradeoffs", mlp, hand="0" * 16)
+    assert not any(button.label == "Load into Tune" for button in away.button), "a point of somebody else's database"

@@ -102,7 +102,7 @@ def _plans(survey: Survey) -> tuple[tuple[str, str], ...]:
     found: dict[tuple[LayerPlan, ...], tuple[str, str]] = {}
     for point in points:
         plan, about = point.request["plan"], point.request["about"]
-        label = f"{about['keep']:.0%}, {about['families']}, {about['method']}"
+        label = about["label"].partition(", repair")[0]
         found.setdefault(Plan.from_json(plan).layers, (label, plan))
     return _spread(list(found.values()), MOST)
 

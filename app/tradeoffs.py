@@ -112,7 +112,10 @@ def readout(points: Sequence[TradeoffPoint], axis: str, lost: float, dense: Cost
         size = f"{point.cost.of(axis) / dense.of(axis):.1%} of the {WORDS[axis]}"
     gap = 100 * (point.accuracy.value - point.dense.value)
     clear = "" if told_apart(point.accuracy, point.dense) else ", within the noise of the measurement"
-    return f"Smallest with {words}: **{size}**, measured {gap:+.1f} points against dense{clear}.", point.key
+    return (
+        f"Smallest with {words}: **{size}**, measured {abs(gap):.1f} points {'above' if gap > 0 else 'below'} dense{clear}.",
+        point.key,
+    )
 
 
 def slower_words(points: Sequence[TradeoffPoint]) -> str:

@@ -51,7 +51,7 @@ def additivity_figure(found: Sequence[Additive], unit: str, *, look: Theme = LIG
             unselected=STEADY,
         )
     parted = sum(1 for one in found if one.warning)
-    note(fig, f"{parted} of {len(found)} plans part by more than a factor of {PART:g}", look)
+    note(fig, f"grey: within a factor of {PART:g}; {parted} of {len(found)} plans outside it", look)
     axes = {
         "xaxis": Scale(low, high, log=True, pad=0.0).axis(look, f"sum of the layers' damages alone, {unit}"),
         "yaxis": Scale(low, high, log=True, pad=0.0).axis(look, f"joint damage, {unit}, measured"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.figures.theme import LIGHT, SEQUENTIAL, Theme, dress
+from app.figures.theme import LIGHT, Theme, dress
 from core.compression.tradeoff import TradeoffPoint
 from core.networks.costs import Cost
 
@@ -15,7 +15,7 @@ NAMES = {"macs": "MACs kept, %", "params": "parameters kept, %", "bytes": "bytes
 
 def parallel_figure(points: Sequence[TradeoffPoint], dense: Cost, *, look: Theme = LIGHT) -> go.Figure:
     """Axes: MACs, parameters and bytes kept in %, predicted damage, latency in ms where it was measured everywhere,
-    accuracy in %, which also gives the colour. Only measured points."""
+    accuracy in %, which also gives the colour, from the second of the palette (worst) to the first (best). Only measured points."""
     shown = [point for point in points if point.accuracy is not None]
     accuracy = [100 * point.accuracy.value for point in shown if point.accuracy]
     sides = [
@@ -29,14 +29,15 @@ def parallel_figure(points: Sequence[TradeoffPoint], dense: Cost, *, look: Theme
     sides.append({"label": "accuracy, %", "values": accuracy})
     fig = go.Figure(
         go.Parcoords(
-            line={"color": accuracy, "colorscale": SEQUENTIAL, "showscale": False},
+            line={"color": accuracy, "colorscale": [[0.0, look.color(1)], [1.0, look.color(0)]], "showscale": False},
             dimensions=sides,
             labelfont={"size": look.font_size, "color": look.text},
             tickfont={"size": look.small, "color": look.muted},
             rangefont={"size": look.small, "color": look.muted},
         )
     )
-    return dress(fig, look, "parallel", 340, 60)
+    dress(fig, look, "parallel", 360, 60)
+    return fig.update_layout(margin={"t": 56})
 
 
 def parallel_alt(points: Sequence[TradeoffPoint]) -> str:

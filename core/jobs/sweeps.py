@@ -18,7 +18,7 @@ from core.compression.tradeoff import TradeoffPoint
 from core.errors import InputError
 from core.jobs.records import Point, Run
 from core.keys import key
-from core.networks.costs import QUANTITIES, Cost
+from core.networks.costs import QUANTITIES, QUANTITY_WORDS, Cost
 from core.provenance import Measurement, measurement_of
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def checked(spec: SweepSpec) -> SweepSpec:
 def sweep_run(spec: SweepSpec) -> Run:
     """A run of this sweep without its points; an equal specification gives the same id."""
     content = json.loads(json.dumps(asdict(checked(spec))))
-    budgets = f"{len(spec.keeps)} budget{'' if len(spec.keeps) == 1 else 's'} in {spec.quantity}"
+    budgets = f"{len(spec.keeps)} budget{'' if len(spec.keeps) == 1 else 's'} in {QUANTITY_WORDS[spec.quantity]}"
     title = f"{', '.join(spec.families)} by {', '.join(spec.methods)}{_by(spec)}, {budgets}"
     return Run.new(KIND, title, spec.name, spec.digest, content)
 
@@ -178,7 +178,7 @@ def points_of(spec: SweepSpec, survey: Survey) -> Iterator[tuple[str, Json]]:
                             continue
                         seen.add(name)
                         about = {
-                            "label": f"{keep:.0%} of {spec.quantity}, {families}, {method}{_by(spec)}, repair {repair}",
+                            "label": f"{share(keep, spec.quantity)}, {families}, {method}{_by(spec)}, repair {repair}",
                             "method": f"{method}{_by(spec)}",
                             "families": families,
                             "repair": repair,
@@ -210,6 +210,11 @@ def measured(result: Json) -> dict[str, Measurement]:
             content = {"what": what, "value": quartiles[2], "spread": noise, "n": times["repeats"], "seed": 0}
             made[name] = measurement_of({**content, "provenance": times["provenance"]})
     return made
+
+
+def share(keep: float, quantity: str) -> str:
+    """A budget as people read it: "40 % of MACs"."""
+    return f"{100 * keep:.3g} % of {QUANTITY_WORDS[quantity]}"
 
 
 def _by(spec: SweepSpec) -> str:

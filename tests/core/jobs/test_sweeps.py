@@ -120,7 +120,7 @@ def test_a_run_keeps_its_specification_and_equal_ones_are_one_run(spec: SweepSpe
     run = sweep_run(spec)
     assert spec_of(run) == spec and json.loads(json.dumps(run.spec)) == run.spec
     assert sweep_run(replace(spec)).id == run.id != sweep_run(replace(spec, seeds=(1,))).id
-    assert "3 budgets in macs" in run.title and run.kind == "sweep"
+    assert "3 budgets in MACs" in run.title and run.kind == "sweep"
     with pytest.raises(InputError, match="another version"):
         spec_of(replace(run, spec={**run.spec, "colour": "red"}))
 

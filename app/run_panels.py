@@ -14,6 +14,9 @@ from core.jobs.records import Run
 
 POLL = 1.0
 
+MEASURED = ("sweep", "recover")
+"""Kinds of runs whose points are configurations with an accuracy."""
+
 
 def progress(run: Run) -> None:
     """One run under way: what it does, how far it is, what is left, and Cancel; or that it was interrupted."""
@@ -55,6 +58,7 @@ def page() -> None:
 
 
 def _list(going: bool) -> None:
+    state.mirror()
     runs = services.runs()
     if going and not any(run.going for run in runs):
         st.rerun()
@@ -79,8 +83,38 @@ def _list(going: bool) -> None:
     chosen = [runs[i] for i in found["selection"]["rows"] if i < len(runs)]
     if not chosen:
         st.markdown("Tick a row to see a run, several to compare them.")
+    if len(chosen) > 1:
+        _compare(chosen)
     for run in chosen:
         _detail(run)
+
+
+def _compare(runs: Sequence[Run]) -> None:
+    """The measured points of several runs in one figure, and each run in a row."""
+    from app.figures.runs import runs_alt, runs_best, runs_figure, runs_table
+    from core.jobs.sweeps import tradeoff_points
+
+    names = [f"{i}: {run.model}, {run.title}" for i, run in enumerate(runs, 1)]
+    found = {
+        name: tradeoff_points(services.run_points([run.id]))
+        for name, run in zip(names, runs, strict=True)
+        if run.kind in MEASURED
+    }
+    if not any(point.accuracy for points in found.values() for point in points):
+        st.info("None of these runs has measured an accuracy, so there is nothing to compare in a figure.")
+        return
+    quantity = widgets.choice("Against", {"macs": "MACs", "params": "Parameters", "bytes": "Bytes"}, "runs-against")
+    alt = runs_alt(found)
+    figure = runs_figure(found, quantity, look=widgets.look())
+    widgets.figure(figure, alt, runs_table(found, quantity), "rankscope-runs")
+    percent = st.column_config.NumberColumn(format="percent")
+    columns = ("least kept", "most kept", "worst", "best", "within 1 point")
+    widgets.numbers(
+        runs_best(found, quantity),
+        "rankscope-runs-best",
+        config=dict.fromkeys(columns, percent),
+        alt="Each run in a row: what its points keep and how accurate they are.",
+    )
 
 
 def _detail(run: Run) -> None:

@@ -112,10 +112,8 @@ def readout(points: Sequence[TradeoffPoint], axis: str, lost: float, dense: Cost
         size = f"{point.cost.of(axis) / dense.of(axis):.1%} of the {WORDS[axis]}"
     gap = 100 * (point.accuracy.value - point.dense.value)
     clear = "" if told_apart(point.accuracy, point.dense) else ", within the noise of the measurement"
-    return (
-        f"Smallest with {words}: **{size}**, measured {abs(gap):.1f} points {'above' if gap > 0 else 'below'} dense{clear}.",
-        point.key,
-    )
+    apart = f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'} dense{clear}"
+    return f"Smallest with {words}: **{size}**, measured {apart}.", point.key
 
 
 def slower_words(points: Sequence[TradeoffPoint]) -> str:

@@ -138,4 +138,6 @@ TRADEOFFS = (
     ),
 )
 
-VIEWS = (*SPECTRA, *TUNE, *TRADEOFFS)
+RUNS = (_one("beside", "runs-against", _same("macs", "params", "bytes")),)
+
+VIEWS = (*SPECTRA, *TUNE, *TRADEOFFS, *RUNS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from core.compression.survey import Survey
@@ -32,9 +32,10 @@ def result(value: float, ms: float = 1.0) -> dict[str, Any]:
     }
 
 
-def filled(store: Store, survey: Survey, values: tuple[float | None, ...] = (0.7, 0.85, 0.895)) -> str:
-    """A sweep of three points of which some are measured; its id."""
-    run = store.add_run(sweep_run(spec(survey)), tuple(points_of(spec(survey), survey)))
+def filled(store: Store, survey: Survey, values: tuple[float | None, ...] = (0.7, 0.85, 0.895), **more: Any) -> str:
+    """A sweep of three points of which some are measured; its id. more: of the specification."""
+    asked = replace(spec(survey), **more)
+    run = store.add_run(sweep_run(asked), tuple(points_of(asked, survey)))
     for point, value in zip(store.points(run.id), values, strict=True):
         if value is not None:
             found = result(value)

@@ -10,12 +10,12 @@ from app.figures.theme import LIGHT, Theme, dress
 from core.compression.tradeoff import TradeoffPoint
 from core.networks.costs import Cost
 
-NAMES = {"macs": "MACs kept, %", "params": "parameters kept, %", "bytes": "bytes kept, %"}
+NAMES = {"macs": "MACs, %", "params": "parameters, %", "bytes": "bytes, %"}
 
 
 def parallel_figure(points: Sequence[TradeoffPoint], dense: Cost, *, look: Theme = LIGHT) -> go.Figure:
     """Axes: MACs, parameters and bytes kept in %, predicted damage, latency in ms where it was measured everywhere,
-    accuracy in %, which also gives the colour, from the second of the palette (worst) to the first (best). Only measured points."""
+    accuracy in %. Colour: accuracy, from the palette's second (worst) to its first. Only measured points."""
     shown = [point for point in points if point.accuracy is not None]
     accuracy = [100 * point.accuracy.value for point in shown if point.accuracy]
     sides = [
@@ -23,7 +23,7 @@ def parallel_figure(points: Sequence[TradeoffPoint], dense: Cost, *, look: Theme
         for q, label in NAMES.items()
         if dense.of(q)
     ]
-    sides.append({"label": "predicted damage", "values": [point.predicted for point in shown]})
+    sides.append({"label": "predicted", "values": [point.predicted for point in shown]})
     if shown and all(point.latency is not None for point in shown):
         sides.append({"label": "latency, ms", "values": [point.latency.value for point in shown if point.latency]})
     sides.append({"label": "accuracy, %", "values": accuracy})
@@ -31,13 +31,14 @@ def parallel_figure(points: Sequence[TradeoffPoint], dense: Cost, *, look: Theme
         go.Parcoords(
             line={"color": accuracy, "colorscale": [[0.0, look.color(1)], [1.0, look.color(0)]], "showscale": False},
             dimensions=sides,
+            labelangle=-20,
             labelfont={"size": look.font_size, "color": look.text},
             tickfont={"size": look.small, "color": look.muted},
             rangefont={"size": look.small, "color": look.muted},
         )
     )
     dress(fig, look, "parallel", 360, 60)
-    return fig.update_layout(margin={"t": 56})
+    return fig.update_layout(margin={"t": 72})
 
 
 def parallel_alt(points: Sequence[TradeoffPoint]) -> str:

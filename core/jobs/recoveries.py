@@ -47,6 +47,7 @@ def about_point(point: TradeoffPoint) -> Json:
         "predicted": point.predicted,
         "objective": point.objective,
         "cost": asdict(point.cost),
+        "whole": asdict(point.whole) if point.whole else None,
     }
 
 

@@ -187,6 +187,7 @@ def points_of(spec: SweepSpec, survey: Survey) -> Iterator[tuple[str, Json]]:
                             "predicted": made.error,
                             "objective": made.objective,
                             "cost": asdict(made.cost),
+                            "whole": asdict(survey.dense),
                         }
                         yield name, {**_request(spec, plan, seed), "about": about}
 
@@ -249,6 +250,7 @@ def _point(point: Point) -> TradeoffPoint:
         keep=about["keep"],
         seed=about["seed"],
         cost=Cost(**about["cost"]),
+        whole=Cost(**about["whole"]) if about.get("whole") else None,
         predicted=about["predicted"],
         objective=about["objective"],
         accuracy=found.get("accuracy"),

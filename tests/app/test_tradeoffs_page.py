@@ -279,6 +279,31 @@ def test_runs_are_listed_and_one_can_be_seen_tried_again_and_forgotten(
     assert store.runs() == []
 
 
+def test_runs_that_are_ticked_are_compared_in_one_figure(open_page: Open, mlp: Survey, store: Store) -> None:
+    filled(store, mlp, (0.7, 0.8, 0.9))
+    filled(store, mlp, (0.5, 0.6, 0.7), repairs=("none",))
+    sensed(store, mlp)
+    page = open_page("runs", mlp)
+    kinds = list(page.dataframe[0].value["kind"])
+    page.session_state["runs-table"] = {"selection": {"rows": [0, 1, 2], "columns": [], "cells": []}}
+    pages.run(page)
+    (figure,) = [json.loads(c.proto.spec) for c in page.get("plotly_chart") if "rankscope-runs" in c.proto.id]
+    assert sorted(kinds) == ["sensitivity", "sweep", "sweep"]
+    drawn = {trace["name"][0]: sorted(trace["y"]) for trace in figure["data"]}
+    assert sorted(drawn.values()) == [pytest.approx([50, 60, 70]), pytest.approx([70, 80, 90])]
+    assert sorted(figure["data"][0]["x"]) == pytest.approx(
+        sorted(
+            100 * p.request["about"]["cost"]["macs"] / mlp.dense.macs for p in store.points(store.runs("sweep")[0].id)
+        )
+    )
+    twin = next(frame.value for frame in page.dataframe if "within 1 point" in frame.value.columns)
+    assert list(twin["measured"]) == [3, 3]
+    best = dict(zip(twin["best"], twin["within 1 point"], strict=True))
+    assert best[0.9] == pytest.approx(0.6, abs=0.05) and best[0.7] != best[0.7], "none is within a point"
+    page.button_group(key="runs-against").set_value("params").run()
+    assert "".join(page.query_params["beside"]) == "params"
+
+
 def test_an_interrupted_run_says_so_and_can_go_on(
     open_page: Open, mlp: Survey, store: Store, launched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "lost": ("2.5", 2.5),
     "hand": ("0123456789abcdef,0123456789ab-rec", ["0123456789abcdef", "0123456789ab-rec"]),
     "more": ("sensitivity", "Sensitivity of layers"),
+    "beside": ("params", "params"),
 }
 """What an address says of each view and what that is, none of them a default; a checkpoint needs one (see below)."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from app import frame, services, state, tuning
@@ -65,39 +67,33 @@ def explore(survey: Survey, known: bool) -> None:
             "Test examples (0: all)", 0, 1_000_000, 0 if small else FEW, 500, help="Fewer are quicker and less sure."
         )
         timed = right.toggle("Measure latency too", value=True, help=help_text("latency"))
+        known = services.sensitivity_known(survey)
+        informed = known is not None and right.toggle(
+            "Allocate by measured damage", value=False, key="explore-informed", help=help_text("damage")
+        )
         if now.locked:
             st.markdown(f"Layers locked in Tune keep their form: {frame.literal(', '.join(now.locked))}.")
         if st.form_submit_button("Explore", type="primary", icon=":material/play_arrow:"):
-            _start(survey, quantity, keeps, methods, forms, repairs, int(seeds), int(limit), timed)
+            _start(
+                survey,
+                quantity=quantity,
+                keeps=tuple(sorted(keeps)),
+                methods=tuple(methods),
+                families=tuple(forms),
+                repairs=tuple(repairs),
+                seeds=tuple(range(int(seeds))),
+                limit=int(limit) or None,
+                timed=timed,
+                sensitivity=known.id if known is not None and informed else "",
+            )
 
 
-def _start(
-    survey: Survey,
-    quantity: str,
-    keeps: list[float],
-    methods: list[str],
-    forms: list[str],
-    repairs: list[str],
-    seeds: int,
-    limit: int,
-    timed: bool,
-) -> None:
+def _start(survey: Survey, **choices: Any) -> None:
     now = state.get()
     plan = now.plan or Plan(survey.model)
-    spec = SweepSpec(
-        **services.subject(survey),
-        quantity=quantity,
-        keeps=tuple(sorted(keeps)),
-        methods=tuple(methods),
-        families=tuple(forms),
-        repairs=tuple(repairs),
-        seeds=tuple(range(seeds)),
-        limit=limit or None,
-        timed=timed,
-        pins={name: plan.form_json(name) for name in now.locked},
-    )
+    pins = {name: plan.form_json(name) for name in now.locked}
     try:
-        services.start(spec)
+        services.start(SweepSpec(**services.subject(survey), pins=pins, **choices))
     except InputError as error:
         state.notice(str(error))
     st.rerun()

@@ -78,6 +78,7 @@ def _training(survey: Survey, point: TradeoffPoint) -> None:
                 about=about_point(point),
                 training=training,
                 limit=point.accuracy.n if point.accuracy else None,
+                timed=point.latency is not None,
             )
         )
     except InputError as error:
@@ -98,7 +99,7 @@ def _trained(survey: Survey, point: TradeoffPoint, stored: Point) -> None:
         f"{survey.model.name}-recovery",
     )
     if point.accuracy is not None:
-        st.caption(f"{point.accuracy.provenance.conditions}; {point.accuracy.provenance.date}")
+        widgets.caption(f"{point.accuracy.provenance.conditions}; {point.accuracy.provenance.date}")
     folder = Path(stored.request.get("out", ""))
     if check and check["ok"] and folder.is_dir():
         name = f"{widgets.file_name(survey.model.name)}-trained"

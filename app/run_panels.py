@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -12,21 +14,36 @@ from core.jobs.records import Run
 
 POLL = 1.0
 
+MEASURED = ("sweep", "recover")
+"""Kinds of runs whose points are configurations with an accuracy."""
+
 
 def progress(run: Run) -> None:
     """One run under way: what it does, how far it is, what is left, and Cancel; or that it was interrupted."""
     points = services.run_points([run.id])
     with st.container(border=True):
         left, right = st.columns([5, 1], vertical_alignment="center")
-        share = (run.done + run.failed) / run.total if run.total else 0.0
+        share = sum(point.share for point in points) / len(points) if points else 0.0
         words = f"{frame.literal(run.title)}: {run.words}"
         counted = tradeoffs.progress_of(run, points)
         stage = f" · {frame.literal(run.stage)}" if run.stage and run.total else ""
-        left.progress(share, f"{words} · {counted}{stage}")
+        left.progress(share, f"{words} · {counted}{stage}{tradeoffs.at_work(points)}")
         if run.interrupted:
             right.button("Go on", key=f"resume-{run.id}", on_click=_do, args=("resume", run.id), width="stretch")
         elif run.state != "cancelling":
             right.button("Cancel", key=f"stop-{run.id}", on_click=_do, args=("cancel", run.id), width="stretch")
+        for point in points:
+            curve = ((point.progress or {}).get("found") or {}).get("curve", ())
+            if len(curve) > 1:
+                _curve(curve, run.model)
+
+
+def _curve(curve: Sequence[dict[str, Any]], model: str) -> None:
+    """A training so far, epoch by epoch."""
+    from app.figures.recovery import recovery_alt, recovery_figure, recovery_table
+
+    figure = recovery_figure(curve, going=True, look=widgets.look())
+    widgets.figure(figure, recovery_alt(curve), recovery_table(curve), f"{model}-recovery")
 
 
 def page() -> None:
@@ -41,6 +58,7 @@ def page() -> None:
 
 
 def _list(going: bool) -> None:
+    state.mirror()
     runs = services.runs()
     if going and not any(run.going for run in runs):
         st.rerun()
@@ -65,8 +83,38 @@ def _list(going: bool) -> None:
     chosen = [runs[i] for i in found["selection"]["rows"] if i < len(runs)]
     if not chosen:
         st.markdown("Tick a row to see a run, several to compare them.")
+    if len(chosen) > 1:
+        _compare(chosen)
     for run in chosen:
         _detail(run)
+
+
+def _compare(runs: Sequence[Run]) -> None:
+    """The measured points of several runs in one figure, and each run in a row."""
+    from app.figures.runs import runs_alt, runs_best, runs_figure, runs_table
+    from core.jobs.sweeps import tradeoff_points
+
+    names = [f"{i}: {run.model}, {run.title}" for i, run in enumerate(runs, 1)]
+    found = {
+        name: tradeoff_points(services.run_points([run.id]))
+        for name, run in zip(names, runs, strict=True)
+        if run.kind in MEASURED
+    }
+    if not any(point.accuracy for points in found.values() for point in points):
+        st.info("None of these runs has measured an accuracy, so there is nothing to compare in a figure.")
+        return
+    quantity = widgets.choice("Against", {"macs": "MACs", "params": "Parameters", "bytes": "Bytes"}, "runs-against")
+    alt = runs_alt(found)
+    figure = runs_figure(found, quantity, look=widgets.look())
+    widgets.figure(figure, alt, runs_table(found, quantity), "rankscope-runs")
+    percent = st.column_config.NumberColumn(format="percent")
+    columns = ("least kept", "most kept", "worst", "best", "within 1 point")
+    widgets.numbers(
+        runs_best(found, quantity),
+        "rankscope-runs-best",
+        config=dict.fromkeys(columns, percent),
+        alt="Each run in a row: what its points keep and how accurate they are.",
+    )
 
 
 def _detail(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import frame, run_panels, services, sources, state, widgets
+from app import additivity_panel, frame, run_panels, services, sources, state, widgets
 from app.glossary import help_text
 from core.compression.survey import Survey
 from core.errors import InputError
@@ -21,7 +21,7 @@ def page(survey: Survey) -> None:
             st.error(frame.literal(run.error), icon=":material/error:")
         _offer(survey)
         return
-    going = run.going
+    going = run.going or additivity_panel.going(survey, run.id)
     st.fragment(_found, run_every=POLL if going else None)(survey, run.id, going)
 
 
@@ -57,7 +57,7 @@ def _found(survey: Survey, id: str, going: bool) -> None:
     from core.jobs.sensitivities import found_in
 
     run = services.store().run(id)
-    if run is None or (going and run.over):
+    if run is None or (going and not run.going and not additivity_panel.going(survey, id)):
         st.rerun()
     assert run is not None
     if not run.over:
@@ -77,10 +77,12 @@ def _found(survey: Survey, id: str, going: bool) -> None:
         f"{survey.model.name}-sensitivity",
     )
     notes = {entry.note for entry in found if entry.note}
-    st.caption(
+    widgets.caption(
         f"{found[0].samples} training examples, factors {found[0].fit}. Measured one layer at a time in the otherwise "
         f"dense network. {' '.join(sorted(map(frame.literal, notes)))}"
     )
+    if run.over:
+        additivity_panel.panel(survey, run, found)
     scores = {proxy.name: proxy for proxy in proxies(survey, found) if proxy.n}
     st.markdown("**Does a spectrum foretell it?** Rank correlation of every score with the measured damage")
     order = sorted(scores.values(), key=lambda proxy: -abs(proxy.rho or 0.0))

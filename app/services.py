@@ -35,6 +35,7 @@ AWAY = 5.0
 """Seconds without a look at a job after which a tab no longer counts as waiting for it."""
 
 if TYPE_CHECKING:
+    from core.jobs.additivities import AdditivitySpec
     from core.jobs.records import Point, Run
     from core.jobs.recoveries import RecoverySpec
     from core.jobs.sensitivities import SensitivitySpec
@@ -248,6 +249,21 @@ def sensitivity(spec: SensitivitySpec) -> Run:
     from core.jobs import sensitivities
 
     return _started(*sensitivities.sensitivity_run(spec))
+
+
+def sensitivity_known(survey: Survey) -> Run | None:
+    """The newest finished run that measured the damage of this model's layers on this data."""
+    from core.jobs.sensitivities import KIND
+
+    found = runs(survey.model.digest, sources.path_of(state.get().data))
+    return next((run for run in found if run.kind == KIND and run.state == "done"), None)
+
+
+def additivity(spec: AdditivitySpec) -> Run:
+    """A measurement of plans' joint damage as a run, with its driver started; see `start`."""
+    from core.jobs import additivities
+
+    return _started(*additivities.additivity_run(spec))
 
 
 def _started(run: Run, points: Sequence[tuple[str, Json]] = ()) -> Run:

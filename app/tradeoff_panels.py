@@ -21,12 +21,14 @@ from app import (
     widgets,
 )
 from app.glossary import help_text
+from app.views import IN_HAND, MOST_LOST
 from core.compression.survey import Survey
 from core.compression.tradeoff import TradeoffPoint
 from core.errors import InputError
 from core.jobs.records import Point, Run
 
-FIGURE, CHOSEN = "tradeoff-figure", "tradeoff-chosen"
+FIGURE, CHOSEN, LOST = "tradeoff-figure", "tradeoff-chosen", "tradeoff-lost"
+MORE = ("Closed", "Parallel coordinates", "Predicted", "Sensitivity of layers")
 POLL = 2.0
 """Seconds between looks at runs under way: each look draws the plot again."""
 
@@ -99,8 +101,16 @@ def _results(survey: Survey, going: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         axis = widgets.choice("Against", tradeoffs.AXES, "tradeoff-axis", term="MACs")
         by = widgets.choice("Colour", BY, "tradeoff-by")
+        if not isinstance(state.value(LOST), float):
+            state.keep(LOST, 1.0)
         lost = st.number_input(
-            "Points of accuracy I may lose", 0.0, 50.0, 1.0, 0.5, key="tradeoff-lost", help=help_text("accuracy")
+            "Points of accuracy I may lose",
+            0.0,
+            MOST_LOST,
+            step=0.5,
+            key=LOST,
+            help=help_text("accuracy"),
+            persist_state="session",
         )
     words, key = tradeoffs.readout(known.points, axis, lost / 100, survey.dense)
     left, right = st.columns([5, 1], vertical_alignment="center")
@@ -143,7 +153,7 @@ def _plot(survey: Survey, points: Sequence[TradeoffPoint], axis: str, by: str) -
     said = [f"{len(points) - waiting} measured"]
     said += [f"{waiting} not measured"] if waiting else []
     said += [f"{timed} timed"] if axis == "latency" else []
-    st.caption(
+    widgets.caption(
         f"{', '.join(said)}. Bars: one standard error. Click a point to take it in hand, or draw around several to "
         "compare them."
     )
@@ -155,7 +165,7 @@ def _clicked() -> None:
     keys = [point["customdata"] for point in found if point.get("customdata")]
     keys = [one[0] if isinstance(one, list) else one for one in keys]
     if keys:
-        state.keep(CHOSEN, list(dict.fromkeys(keys))[:8])
+        state.keep(CHOSEN, list(dict.fromkeys(keys))[:IN_HAND])
 
 
 def _in_hand(survey: Survey, known: _Known, axis: str) -> None:
@@ -192,13 +202,8 @@ def _several(survey: Survey, chosen: Sequence[TradeoffPoint], axis: str) -> None
 def _all(survey: Survey) -> None:
     """Every configuration: over all its numbers, as predicted, and as a file. A fragment of its own, because its plot
     is slow to draw."""
-    view = st.segmented_control(
-        "More",
-        ("Closed", "Parallel coordinates", "Predicted", "Sensitivity of layers"),
-        default="Closed",
-        required=True,
-        key="tradeoff-all",
-    )
+    view = widgets.choice("More", {name: name for name in MORE}, "tradeoff-all")
+    state.mirror()
     if view == "Closed":
         return
     if view == "Sensitivity of layers":

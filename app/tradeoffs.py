@@ -33,6 +33,15 @@ def progress_of(run: Run, points: Sequence[Point], workers: int = 2) -> str:
     return text
 
 
+def at_work(points: Sequence[Point]) -> str:
+    """What the worker of the only point at work does now: " · accuracy 500 of 2,000"; "" for several or none."""
+    steps = [point.progress["step"] for point in points if point.progress and "step" in point.progress]
+    if len(steps) != 1:
+        return ""
+    what, done, of = steps[0]
+    return f" · {what} {done:,} of {of:,}" if of else f" · {what}"
+
+
 def duration(seconds: float) -> str:
     """A length of time as people say it: "40 s", "12 min", "2 h 10 min"."""
     if seconds < 90:
@@ -102,7 +111,8 @@ def readout(points: Sequence[TradeoffPoint], axis: str, lost: float, dense: Cost
         size = f"{point.cost.of(axis) / dense.of(axis):.1%} of the {WORDS[axis]}"
     gap = 100 * (point.accuracy.value - point.dense.value)
     clear = "" if told_apart(point.accuracy, point.dense) else ", within the noise of the measurement"
-    return f"Smallest with {words}: **{size}**, measured {gap:+.1f} points against dense{clear}.", point.key
+    apart = f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'} dense{clear}"
+    return f"Smallest with {words}: **{size}**, measured {apart}.", point.key
 
 
 def slower_words(points: Sequence[TradeoffPoint]) -> str:

@@ -19,6 +19,13 @@ SEARCH = 100
 """Characters of a search at most (chosen)."""
 
 
+MOST_LOST = 50.0
+"""Points of accuracy that one may say to lose at most."""
+
+IN_HAND = 8
+"""Points of a trade-off in hand at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """parameter: of the address. key: of the session. default: what stays out of the address. read: the value of a
@@ -70,6 +77,17 @@ def _digest(text: str) -> str | None:
     return text if re.fullmatch("[0-9a-f]{12}", text) else None
 
 
+def _lost(text: str) -> float | None:
+    found = re.fullmatch("[0-9]{1,2}([.][0-9])?", text)
+    return float(text) if found and float(text) <= MOST_LOST else None
+
+
+def _points(text: str) -> list[str] | None:
+    keys = text.split(",")
+    good = len(keys) <= IN_HAND and all(re.fullmatch("[0-9a-f]{12,16}(-rec)?", key) for key in keys)
+    return keys if good else None
+
+
 SPECTRA = (
     _one("show", "spectra-quantity", {"spectrum": "S", "energy": "energy", "error": "error"}),
     _one("matrix", "spectra-matrix", _same("rows", "columns", "spatial", "whitened")),
@@ -111,6 +129,20 @@ TUNE = (
 TRADEOFFS = (
     _one("axis", "tradeoff-axis", _same("macs", "params", "bytes", "latency")),
     _one("colour", "tradeoff-by", {"forms": "families"} | _same("method", "repair", "seed")),
+    View("lost", "tradeoff-lost", 1.0, _lost, lambda value: f"{value:g}"),
+    View("hand", "tradeoff-chosen", [], _points, ",".join),
+    _one(
+        "more",
+        "tradeoff-all",
+        {
+            "closed": "Closed",
+            "parallel": "Parallel coordinates",
+            "predicted": "Predicted",
+            "sensitivity": "Sensitivity of layers",
+        },
+    ),
 )
 
-VIEWS = (*SPECTRA, *TUNE, *TRADEOFFS)
+RUNS = (_one("beside", "runs-against", _same("macs", "params", "bytes")),)
+
+VIEWS = (*SPECTRA, *TUNE, *TRADEOFFS, *RUNS)

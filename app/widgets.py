@@ -70,6 +70,11 @@ def numbers(table: Table, name: str, *, key: str = "", alt: str = "", config: Ma
     )
 
 
+def caption(words: str) -> None:
+    """Small print in the colour of text: Streamlit's own captions are too pale to read for some."""
+    st.markdown(f":small[{words}]")
+
+
 def why(key: str, label: str = "why?") -> None:
     """A quiet button that opens the glossary's entry: what the number is, its formula, unit and source."""
     with st.popover(label, type="tertiary", key=f"why-{key}", help=f"What {term(key).name} means"):

@@ -27,6 +27,7 @@ DetachOption = Annotated[bool, typer.Option("--detach", help="start it, print it
 def register(app: typer.Typer) -> None:
     """Adds these commands to the command line."""
     app.command()(sweep)
+    app.command()(sensitivity)
     app.command("runs")(list_runs)
     app.command("run")(show_run)
     app.command()(resume)
@@ -46,6 +47,7 @@ def sweep(
     limit: Annotated[int | None, typer.Option(min=1, help="test examples to use; all by default")] = None,
     samples: Annotated[int, typer.Option(min=1, help="training inputs to calibrate on, no labels")] = 1000,
     timed: Annotated[bool, typer.Option("--latency", help="also time every plan against the dense network")] = False,
+    measured: Annotated[str, typer.Option("--sensitivity", help="allocate by the damages this run measured")] = "",
     arch: ArchOption = "",
     detach: DetachOption = False,
     as_json: JsonOption = False,
@@ -55,7 +57,7 @@ def sweep(
     from core.jobs.store import Store
     from core.jobs.sweeps import KEEPS, SweepSpec, sweep_run
 
-    opened = journeys.open_network(model, arch)
+    opened, store = journeys.open_network(model, arch), Store.open()
     spec = SweepSpec(
         model=_lasting(model, opened.ref.source == "demo"),
         name=opened.ref.name,
@@ -71,9 +73,44 @@ def sweep(
         limit=limit,
         samples=samples,
         timed=timed,
+        sensitivity=_found(store, measured).id if measured else "",
+    )
+    _start(store.add_run(sweep_run(spec)), store, detach, as_json)
+
+
+def sensitivity(
+    model: Model,
+    data: Annotated[str, typer.Option("--data", help="digits, or a path to data")],
+    families: Annotated[str, typer.Option(help="forms, comma-separated, such as lowrank,sparse")] = "lowrank",
+    candidates: Annotated[int, typer.Option(min=1, help="levels of each layer")] = 10,
+    samples: Annotated[int, typer.Option(min=1, help="training examples to measure on")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="of the draw of examples")] = 0,
+    arch: ArchOption = "",
+    detach: DetachOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what each layer, compressed alone, costs the network; `sweep --sensitivity` allocates by it."""
+    from core import journeys
+    from core.jobs.sensitivities import SensitivitySpec, sensitivity_run
+    from core.jobs.store import Store
+
+    opened = journeys.open_network(model, arch)
+    survey = journeys.survey_of(opened)
+    spec = SensitivitySpec(
+        model=_lasting(model, opened.ref.source == "demo"),
+        name=opened.ref.name,
+        digest=opened.ref.digest,
+        data=_lasting(data, data == "digits"),
+        layers=tuple(layer.view.name for layer in survey.layers if not layer.obstacle),
+        families=_words(families),
+        candidates=candidates,
+        samples=samples,
+        seed=seed,
+        arch=arch,
     )
     store = Store.open()
-    _start(store.add_run(sweep_run(spec)), store, detach, as_json)
+    run, points = sensitivity_run(spec)
+    _start(store.add_run(run, points), store, detach, as_json)
 
 
 def list_runs(as_json: JsonOption = False) -> None:

@@ -285,11 +285,7 @@ def export(
 
 def as_dict(found: Evaluation) -> dict[str, Any]:
     """An evaluation as plain values, with what follows from the latencies."""
-    content = asdict(found)
-    if found.latency is not None:
-        times = found.latency
-        content["latency"] |= {"ratio": times.ratio, "noise": times.noise, "verdict": times.verdict}
-    return content
+    return {**asdict(found), "latency": found.latency.plain() if found.latency is not None else None}
 
 
 def stored_survey(opened: Opened, calibration: str = "") -> Survey | None:

@@ -1,5 +1,5 @@
-"""What can be found out of one layer of a network: what it costs the network to compress it alone, its time, and how
-well low rank + sparse stands for it along one budget."""
+"""What can be found out of single layers of a network: what it costs the network to compress one alone, or those of a
+plan at once, the time of one, and how well low rank + sparse stands for it along one budget."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from core.networks.views import LayerView
 from core.numerics.lowrank_sparse import RANKS, Pair, iso_budget, iso_curve, spread
 
 if TYPE_CHECKING:
+    from core.compression.plans import Plan
     from core.compression.sensitivity import LayerSensitivity
     from core.networks.checkpoints import Opened
     from core.training.data import Data
@@ -88,6 +89,20 @@ def layer_sensitivity(
     labels = y if survey.num_classes else None
     kinds = tuple(families)
     return sensitivity(model, x, survey.views, kinds, candidates, labels, fit, survey.num_classes, progress, (layer,))
+
+
+def plan_damage(
+    opened: Opened, data: Data, plan: Plan, samples: int = 256, seed: int = 0, fit: str = "whitened"
+) -> float:
+    """Damage of a whole plan on the training examples that `layer_sensitivity` takes. InputError as
+    `journeys.runnable`; PlanError for a plan of another model."""
+    from core.compression.additivity import joint_damage
+    from core.compression.plans import check_plan
+
+    model, survey = journeys.runnable(opened), journeys.survey_of(opened)
+    check_plan(plan, opened.ref, survey.views)
+    x, _ = journeys.calibration_inputs(opened, data, samples, seed)
+    return joint_damage(model, {"plan": plan}, x, survey.views, bool(survey.num_classes), fit)["plan"]
 
 
 def time_layer(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from core.networks.checkpoints import Opened
     from core.networks.costs import Cost
     from core.training.data import Data
+    from core.training.evaluate import Latency
 
 SPARSE = {"sparse": "", "random": "", "sparse24": "", "filters": "", "lowrank_sparse": ".sparse"}
 """Families whose zeros training must leave alone, and where in the layer's place they are."""
@@ -27,13 +28,15 @@ class Recovered:
     """What training gave back. dense, before, after  accuracies on the same test examples; before: repaired, untrained.
 
     curve  after every epoch, the first before any. bundle  the check of what was written, None if nothing was.
-    cost  of a plan that removes rows, counted on the smaller network; notes  of that removal."""
+    latency  against the dense network, None if not asked for. cost  of a plan that removes rows, counted on the smaller
+    network; notes  of that removal."""
 
     dense: Measurement
     before: Measurement
     after: Measurement
     curve: tuple[EpochLog, ...]
     bundle: BundleCheck | None
+    latency: Latency | None
     cost: Cost | None = None
     notes: tuple[str, ...] = ()
 
@@ -45,16 +48,18 @@ def recover_plan(
     spec: RecoverSpec,
     limit: int | None = None,
     folder: Path | None = None,
+    timed: bool = False,
     progress: journeys.Progress | None = None,
     told: Callable[[EpochLog], None] | None = None,
 ) -> Recovered:
     """Applies the plan with its repair, trains it on the training split of `data`, and measures both on the test split
     (all of it, or a seeded sample of `limit`). told  hears of every epoch. folder  where the bundle goes, if anywhere.
+    timed  measures latency too.
 
     InputError and PlanError as `journeys.evaluate`; InputError if training diverges."""
     from core.compression.counting import counted
     from core.export import Facts, write_bundle
-    from core.training.evaluate import accuracy
+    from core.training.evaluate import accuracy, latency
     from core.training.recover import recover
 
     dense = journeys.scored(opened)
@@ -76,16 +81,24 @@ def recover_plan(
             progress(f"training, held-out accuracy {log.held_out:.1%}, epoch", log.epoch, spec.epochs)
     how = f"{len(inputs):,} labelled training examples, {curve[-1].epoch} epochs, seed {spec.seed}"
     after = accuracy(new, x, y, spec.seed, f"{words}, after training on {how}", progress)
+    times = latency(dense, new, x[:1], progress=progress) if timed else None
     check = None
     if folder is not None:
-        words = f"trained on {how}"
-        facts = Facts(dense=first, compressed=after, gains=made.gains, calibration=words, removed=made.notes)
+        facts = Facts(
+            dense=first,
+            compressed=after,
+            gains=made.gains,
+            latency=times,
+            calibration=f"trained on {how}",
+            removed=made.notes,
+        )
         check = write_bundle(folder, opened, plan, new, survey, x[:8], facts)
     cost = counted(new, plan, x[:1]).cost if plan.remove else None
-    return Recovered(first, before, after, tuple(curve), check, cost, made.notes)
+    return Recovered(first, before, after, tuple(curve), check, times, cost, made.notes)
 
 
 def as_dict(found: Recovered) -> dict[str, Any]:
     """Plain values, with the accuracies under the names an evaluation gives them."""
     made = asdict(found)
-    return {**made, "compressed": made["after"], "latency": None}
+    times = found.latency.plain() if found.latency is not None else None
+    return {**made, "compressed": made["after"], "latency": times}

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.figures.theme import LIGHT, SEQUENTIAL, Theme, dress
+from app.figures.theme import LIGHT, Theme, dress
 from core.compression.tradeoff import TradeoffPoint
 from core.networks.costs import Cost
 
-NAMES = {"macs": "MACs kept, %", "params": "parameters kept, %", "bytes": "bytes kept, %"}
+NAMES = {"macs": "MACs, %", "params": "parameters, %", "bytes": "bytes, %"}
 
 
 def parallel_figure(points: Sequence[TradeoffPoint], dense: Cost, *, look: Theme = LIGHT) -> go.Figure:
     """Axes: MACs, parameters and bytes kept in %, predicted damage, latency in ms where it was measured everywhere,
-    accuracy in %, which also gives the colour. Only measured points."""
+    accuracy in %. Colour: accuracy, from the palette's second (worst) to its first. Only measured points."""
     shown = [point for point in points if point.accuracy is not None]
     accuracy = [100 * point.accuracy.value for point in shown if point.accuracy]
     sides = [
@@ -23,20 +23,22 @@ def parallel_figure(points: Sequence[TradeoffPoint], dense: Cost, *, look: Theme
         for q, label in NAMES.items()
         if dense.of(q)
     ]
-    sides.append({"label": "predicted damage", "values": [point.predicted for point in shown]})
+    sides.append({"label": "predicted", "values": [point.predicted for point in shown]})
     if shown and all(point.latency is not None for point in shown):
         sides.append({"label": "latency, ms", "values": [point.latency.value for point in shown if point.latency]})
     sides.append({"label": "accuracy, %", "values": accuracy})
     fig = go.Figure(
         go.Parcoords(
-            line={"color": accuracy, "colorscale": SEQUENTIAL, "showscale": False},
+            line={"color": accuracy, "colorscale": [[0.0, look.color(1)], [1.0, look.color(0)]], "showscale": False},
             dimensions=sides,
+            labelangle=-20,
             labelfont={"size": look.font_size, "color": look.text},
             tickfont={"size": look.small, "color": look.muted},
             rangefont={"size": look.small, "color": look.muted},
         )
     )
-    return dress(fig, look, "parallel", 340, 60)
+    dress(fig, look, "parallel", 360, 60)
+    return fig.update_layout(margin={"t": 72})
 
 
 def parallel_alt(points: Sequence[TradeoffPoint]) -> str:

@@ -57,6 +57,13 @@ MEASURED: dict[str, Term] = {
         "a share, at least 0, shown in per cent",
         HERE,
     ),
+    "additivity": Term(
+        "Additivity",
+        "Whether the damage of a plan is the sum of the damages that its layers do alone, as allocators assume.",
+        r"d(\text{plan}) \approx \sum_l d_l",
+        "nats, or relative squared error without classes",
+        HERE,
+    ),
     "repair": Term(
         "Repair",
         "Steps without labels or training after compression, each kept only where it helps on the calibration batch.",

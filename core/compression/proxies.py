@@ -1,29 +1,15 @@
-"""Do spectra predict what a layer's compression costs? Rank correlation of every spectral score with measured damage;
-and whether damages of single layers add up to that of a plan. Importing this file imports no torch."""
+"""Do spectra predict what a layer's compression costs? Rank correlation of every spectral score with measured damage.
+Torch-free."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from core.compression.sensitivity import FITS, LayerSensitivity
+from core.compression.sensitivity import LayerSensitivity
 from core.compression.survey import LayerSurvey, Survey
-from core.networks.forms import FAMILIES, Dense
+from core.networks.forms import FAMILIES
 from core.numerics.svd import Spectrum
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from core.compression.moments import Progress
-    from core.compression.plans import Plan
-
-PART = 2.0
-"""Factor by which predicted and joint damage may part before a warning (chosen)."""
-
-SMALLEST = 1e-6
-"""Damages below this, in nats, count as equal: nothing hangs on them (chosen)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,35 +35,6 @@ class Proxy:
     rho: float | None
     n: int
     points: tuple[ProxyPoint, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Additive:
-    """Damage of a whole plan: the sum of its layers' alone, and measured with all of them at once.
-
-    Units of `survey.Curve`."""
-
-    key: str
-    predicted: float
-    joint: float
-
-    @property
-    def ratio(self) -> float:
-        """Joint over predicted damage; 1 where both are negligible."""
-        if max(self.predicted, self.joint) <= SMALLEST:
-            return 1.0
-        return self.joint / self.predicted if self.predicted > 0.0 else float("inf")
-
-    @property
-    def warning(self) -> str:
-        """One sentence where predicted and joint damage part by more than a factor of `PART`; else ""."""
-        if 1.0 / PART <= self.ratio <= PART:
-            return ""
-        how = "more" if self.ratio > 1.0 else "less"
-        return (
-            f"Plan {self.key} loses {self.joint:.3g} where its layers alone lose {self.predicted:.3g} together, {how} "
-            f"by over {PART:g} times: choose between such plans by measuring them."
-        )
 
 
 Score = Callable[[LayerSurvey, LayerSensitivity, int], float | None]
@@ -108,51 +65,6 @@ def spearman(a: list[float], b: list[float]) -> float | None:
     if len(a) < 3 or len(set(a)) < 2 or len(set(b)) < 2:
         return None
     return float(spearmanr(a, b).statistic)
-
-
-def additivity(
-    model: nn.Module,
-    plans: Mapping[str, Plan],
-    x: Tensor,
-    survey: Survey,
-    fit: str = "plain",
-    progress: Progress | None = None,
-) -> tuple[Additive, ...]:
-    """For each plan by its key: the damages of its layers alone, summed from the survey's damage curves (`informed`
-    gives measured ones), and its own on the inputs x (samples, ...), applied plainly or with each layer fitted.
-
-    ValueError for a fit that is unknown, or where a layer of a plan has no damage curve."""
-    from core.compression import moments as mo
-    from core.compression.apply import apply
-    from core.compression.fitting import fitted
-    from core.networks.modules import matrix
-    from core.numerics.regression import target
-
-    if fit not in FITS:
-        raise ValueError(f"fit is one of {FITS}, got {fit!r}")
-    views = {view.name: view for view in survey.views}
-    entries = {entry.layer for plan in plans.values() for entry in plan.layers if not isinstance(entry.form, Dense)}
-    model = copy.deepcopy(model).eval()
-    wanted = mo.checked(mo.logits(model, x))
-    moments = {}
-    if fit == "whitened" and entries:
-        moments = mo.input_moments(model, tuple(views[name] for name in sorted(entries)), x)
-    made = []
-    for i, (key, plan) in enumerate(plans.items()):
-        if progress:
-            progress("joint damage of plans", i, len(plans))
-        predicted = sum(survey.layer(entry.layer).predicted(entry.form, "damage") for entry in plan.layers)
-        factors = {}
-        for entry in plan.layers:
-            if entry.layer in moments and not isinstance(entry.form, Dense):
-                layer, view = model.get_submodule(entry.layer), views[entry.layer]
-                goal = target(matrix(layer, view), moments[entry.layer].G)
-                factors[entry.layer] = fitted(entry.form, layer, view, goal)
-        outputs = mo.logits(apply(plan, model, survey.views, factors), x)
-        classes = bool(survey.num_classes)
-        joint = mo.divergence(outputs, wanted) if classes else mo.relative_distance(outputs, wanted) ** 2
-        made.append(Additive(key, predicted, joint if joint == joint else float("inf")))
-    return tuple(made)
 
 
 def _spectrum(layer: LayerSurvey, family: str) -> Spectrum | None:

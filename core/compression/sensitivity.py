@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.compression.survey import Curve, LayerSurvey, Survey
+from core.compression.survey import Curve, LayerSurvey, Survey, interpolated
 from core.networks.forms import FAMILIES
 from core.networks.views import LayerView
 
@@ -140,8 +140,6 @@ def _informed(layer: LayerSurvey, entries: list[LayerSensitivity]) -> LayerSurve
 
 
 def _with_damage(curve: Curve, known: tuple[tuple[float, float], ...], error: tuple[float, ...]) -> Curve:
-    from core.compression.surveying import interpolated
-
     return replace(curve, damage=tuple(interpolated(known, e) for e in error))
 
 

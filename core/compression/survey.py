@@ -166,6 +166,20 @@ class Survey:
         return typing.cast(Survey, _restore(cls, content["survey"]))
 
 
+def interpolated(known: tuple[tuple[float, float], ...], error: float) -> float:
+    """Damage at an output error: linear in log-log between the measured pairs, quadratic below the first, and from the
+    last one on growing as its square too."""
+    pairs = [(e, d) for e, d in known if e > 0.0]
+    if not pairs or error <= 0.0:
+        return 0.0
+    first, last = pairs[0], pairs[-1]
+    if error <= first[0]:
+        return first[1] * (error / first[0]) ** 2
+    if error >= last[0]:
+        return last[1] * (error / last[0]) ** 2
+    return math.exp(float(np.interp(math.log(error), [math.log(e) for e, _ in pairs], [math.log(d) for _, d in pairs])))
+
+
 def _restore(kind: Any, value: Any) -> Any:
     """A JSON value as the type an annotation names: records, tuples of them, optional ones and plain values."""
     if isinstance(kind, types.UnionType):

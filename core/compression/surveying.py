@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from core.compression import moments as mo
 from core.compression.apply import exchange
 from core.compression.fitting import fitted, mask_of
-from core.compression.survey import Curve, LayerSurvey, Survey
+from core.compression.survey import Curve, LayerSurvey, Survey, interpolated
 from core.errors import InputError
 from core.networks.bare_states import state_rest, state_views, state_weights
 from core.networks.checkpoints import Opened
@@ -263,20 +263,6 @@ def _damage(
         highest = max(highest, lost)
         rising.append((error, highest))
     return tuple(rising)
-
-
-def interpolated(known: tuple[tuple[float, float], ...], error: float) -> float:
-    """Damage at an output error: linear in log-log between the measured pairs, quadratic below the first, and from the
-    last one on growing as its square too."""
-    pairs = [(e, d) for e, d in known if e > 0.0]
-    if not pairs or error <= 0.0:
-        return 0.0
-    first, last = pairs[0], pairs[-1]
-    if error <= first[0]:
-        return first[1] * (error / first[0]) ** 2
-    if error >= last[0]:
-        return last[1] * (error / last[0]) ** 2
-    return math.exp(float(np.interp(math.log(error), [math.log(e) for e, _ in pairs], [math.log(d) for _, d in pairs])))
 
 
 def _module_matrices(model: nn.Module, layers: tuple[LayerView, ...]) -> dict[str, Tensor]:

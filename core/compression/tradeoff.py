@@ -27,6 +27,7 @@ class TradeoffPoint:
     accuracy   in [0, 1]. dense  that of the dense network on the same examples.
     latency    of one sample in ms (median; spread the A/A noise in ms), against  the dense one's.
     before     accuracy of the same plan before it was trained, for a point that was.
+    whole      cost of the dense network, None for a point of an older version.
     Every measurement is None until it was made.
     """
 
@@ -46,6 +47,19 @@ class TradeoffPoint:
     latency: Measurement | None = None
     against: Measurement | None = None
     before: Measurement | None = None
+    whole: Cost | None = None
+
+    def share(self, quantity: str) -> float | None:
+        """What it keeps of the dense network's cost, None where that is not known."""
+        dense = self.whole.of(quantity) if self.whole is not None else 0
+        return self.cost.of(quantity) / dense if dense else None
+
+    def within(self, lost: float) -> bool:
+        """Whether it was measured to lose at most `lost` accuracy (0.01: one point) against dense on the same
+        examples."""
+        if self.accuracy is None or self.dense is None:
+            return False
+        return self.accuracy.value >= self.dense.value - lost - 1e-12
 
     def size(self, axis: str) -> float | None:
         """How large it is on an axis of `AXES`: parameters, MACs, bytes, or milliseconds; None if not measured."""
@@ -84,10 +98,7 @@ def smallest_within(points: Sequence[TradeoffPoint], axis: str, lost: float) -> 
     found = [
         (size, -point.accuracy.value, i)
         for i, point in enumerate(points)
-        if point.accuracy is not None
-        and point.dense is not None
-        and point.accuracy.value >= point.dense.value - lost - 1e-12
-        and (size := point.size(axis)) is not None
+        if point.accuracy is not None and point.within(lost) and (size := point.size(axis)) is not None
     ]
     return min(found)[2] if found else None
 

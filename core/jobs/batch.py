@@ -34,6 +34,12 @@ DEATHS = 3
 DEADLY = "This ended every worker that tried it, most likely for want of memory; make it smaller, then retry."
 
 
+TELLING = 1.0
+"""Seconds between two words of a worker about one request, so that a thousand of them do not drown the scheduler."""
+
+Told = Callable[[str, dict[str, Any]], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of one request. key names it. result: plain values, None where there is an error, one sentence.
@@ -48,14 +54,21 @@ class Answer:
 
 
 class Batch:
-    """Requests by key, to be answered once each. run  names them for the scheduler, together with their keys."""
+    """Requests by key, to be answered once each. run  names them for the scheduler, together with their keys. told  as
+    `Engine.results` says."""
 
     def __init__(
-        self, line: Line, requests: dict[str, Request], resources: Mapping[str, float] | None, run: str
+        self,
+        line: Line,
+        requests: dict[str, Request],
+        resources: Mapping[str, float] | None,
+        run: str,
+        told: Told | None = None,
     ) -> None:
         self._line, self._requests, self._run = line, requests, run
         self._resources = dict(resources) if resources else None
         self._ready: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._told, self._words = told, queue.SimpleQueue[dict[str, Any]]()
         self._pending: dict[str, Any] = {}
         self._tries: dict[str, int] = {}
         self._deaths: dict[str, int] = {}
@@ -68,6 +81,8 @@ class Batch:
         stop = Event(f"rankscope-stop-{self._run}", client=self._line.client)
         try:
             stop.clear()
+            if self._told is not None:
+                self._line.client.subscribe_topic(self._topic, lambda event: self._words.put(event[1]))
             self._submit(self._requests, stop.name)
             while self._pending or self._blamed:
                 if cancelled():
@@ -75,15 +90,38 @@ class Batch:
                     return
                 if not self._pending:
                     self._submit({key: self._requests[key] for key in [self._blamed.pop(0)]}, stop.name)
+                self._pass_on()
                 yield from self._next()
         except OSError as error:
             raise self._line.lost() from error
         finally:
             self._drop(self._pending)
+            if self._told is not None and self._line.client.status == "running":
+                self._line.client.unsubscribe_topic(self._topic)
+
+    @property
+    def _topic(self) -> str:
+        """Under which workers speak of these requests; "" where nobody listens."""
+        return f"rankscope-told-{self._run}" if self._told is not None else ""
+
+    def _pass_on(self) -> None:
+        """What workers have said since the last time, of requests that are still open."""
+        while self._told is not None and not self._words.empty():
+            words = self._words.get()
+            if words["key"] in self._pending:
+                self._told(words["key"], words["told"])
 
     def _submit(self, requests: dict[str, Request], stop: str) -> None:
         names = [f"rankscope-{self._run}-{key}-{self._tries.get(key, 0)}" for key in requests]
-        futures = self._line.client.map(work, list(requests.values()), key=names, stop=stop, resources=self._resources)
+        futures = self._line.client.map(
+            work,
+            list(requests.values()),
+            list(requests),
+            key=names,
+            stop=stop,
+            topic=self._topic,
+            resources=self._resources,
+        )
         self._pending.update(zip(requests, futures, strict=True))
         for key in requests:
             self._tell(key, self._pending[key])
@@ -163,12 +201,20 @@ class Batch:
                 log.debug("cancelling on a lost connection", exc_info=True)
 
 
-def work(request: Request, stop: str) -> dict[str, Any]:
+def work(request: Request, name: str, stop: str, topic: str = "") -> dict[str, Any]:
     """What a worker runs: performs the request unless the event called `stop` is set. What the request causes is not
-    raised but told."""
+    raised but told; how far it is, under `topic` and its name."""
     from distributed import Event, get_worker
 
     event, looked, is_set = Event(stop), 0.0, False
+    worker, told, words = get_worker(), 0.0, {}
+
+    def say(**more: Any) -> None:
+        nonlocal told
+        words.update(more)
+        if topic and time.monotonic() - told >= TELLING:
+            told = time.monotonic()
+            worker.log_event(topic, {"key": name, "told": dict(words)})
 
     def stopped() -> bool:
         nonlocal looked, is_set
@@ -177,10 +223,12 @@ def work(request: Request, stop: str) -> dict[str, Any]:
             looked, is_set = now, bool(event.is_set())
         return is_set
 
-    found: dict[str, Any] = {"worker": str(get_worker().address)}
+    found: dict[str, Any] = {"worker": str(worker.address)}
     start = time.perf_counter()
     try:
-        found["result"] = perform(request, cancelled=stopped)
+        found["result"] = perform(
+            request, lambda *step: say(step=list(step)), stopped, lambda so_far: say(found=so_far)
+        )
     except Cancelled:
         found["cancelled"] = True
     except Exception as error:  # the page shows one sentence; the worker's log has the rest

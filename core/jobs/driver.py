@@ -146,12 +146,23 @@ def _work_off(
 def _answers(id: str, store: Store, lease: _Lease, engine: engines.Engine, progress: Progress | None) -> Any:
     """Keeps every answer as it comes, and yields when it has."""
     run = store.run(id)
-    waiting = {point.key: point.request for point in store.points(id, "waiting")}
+    waiting = {}
+    for point in store.points(id, "waiting"):
+        waiting[point.key] = point.request
+        if point.progress is not None:  # of a worker that is gone
+            store.set_progress(id, point.key, None)
     if run is None:
         return
     over, of = run.total - len(waiting), run.total
     resources = (run.spec or {}).get("resources")
-    for answer in engine.results(list(waiting.items()), lambda: lease.cancelled, resources, id):
+
+    def told(key: str, words: dict[str, Any]) -> None:
+        if not lease.lost:
+            store.set_progress(id, key, words)
+        if progress is not None and of == 1 and "step" in words:
+            progress(*words["step"])
+
+    for answer in engine.results(list(waiting.items()), lambda: lease.cancelled, resources, id, told):
         if lease.lost:  # another driver has the run by now, and will ask for this again
             return
         if answer.error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from core.errors import EngineError
 from core.jobs import cluster, local
-from core.jobs.batch import Answer, Batch
+from core.jobs.batch import Answer, Batch, Told
 from core.jobs.tasks import Request
 
 log = logging.getLogger(__name__)
@@ -53,13 +53,15 @@ class Engine:
         cancelled: Callable[[], bool] = lambda: False,
         resources: Mapping[str, float] | None = None,
         run: str = "",
+        told: Told | None = None,
     ) -> Iterator[Answer]:
         """Answers to (key, request) in the order they are ready, one for every key. `run` and key name the task for the
         whole engine: the same one asked twice is worked off once.
 
         Once `cancelled()`, what waits is dropped at once, what is under way is told to stop, and what was ready by then
         is still given. resources  what a worker must offer, such as {"GPU": 1}; EngineError at once if none does.
-        Raises EngineLost when the engine has gone; what was not answered can be asked again of another.
+        told  hears, for a key, what its worker last said of it: {"step": [what, done, of], "found": ...}, about once a
+        second. Raises EngineLost when the engine has gone; what was not answered can be asked again of another.
         """
         for what, amount in (resources or {}).items():
             if not any(worker.get("resources", {}).get(what, 0) >= amount for worker in self._line.workers().values()):
@@ -67,7 +69,7 @@ class Engine:
                     f"No worker of the engine offers {what}={amount:g}; start one with --resources {what}={amount:g}, "
                     "or do without."
                 )
-        yield from Batch(self._line, dict(requests), resources, run).answers(cancelled)
+        yield from Batch(self._line, dict(requests), resources, run, told).answers(cancelled)
 
     def close(self) -> None:
         """Lets go of the scheduler. The engine of this machine ends by itself when idle."""

@@ -98,6 +98,7 @@ class Point:
     request     what a worker is asked, plain JSON values. state  one of POINT_STATES.
     attempts    how often an answer came, result or error. result  the answer, None until done.
     error       one sentence if it failed. seconds  the answer took. worker  who gave it.
+    progress    what its worker last told of it while it is under way, see `tasks.Steps`; None otherwise.
     """
 
     run: str
@@ -109,6 +110,15 @@ class Point:
     error: str = ""
     seconds: float = 0.0
     worker: str = ""
+    progress: dict[str, Any] | None = None
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, in [0, 1]: all once it has an answer, else as its worker told."""
+        if self.state != "waiting":
+            return 1.0
+        _, done, of = (self.progress or {}).get("step", ("", 0, 0))
+        return min(1.0, done / of) if of else 0.0
 
     @property
     def label(self) -> str:

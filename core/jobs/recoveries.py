@@ -20,7 +20,7 @@ class RecoverySpec:
     """What to train. model, arch, data  sources; name and digest of the model's weights. plan  JSON.
 
     training  how. limit  test examples, None for all. out  a folder for the bundle, "" for none: each recovery gets one
-    of its own inside it. about  what the trade-off plot knows of the plan, see `sweeps`."""
+    of its own inside it. timed  measures latency too. about  what the trade-off plot knows of the plan."""
 
     model: str
     name: str
@@ -32,6 +32,7 @@ class RecoverySpec:
     arch: str = ""
     limit: int | None = None
     out: str = ""
+    timed: bool = False
 
 
 def about_point(point: TradeoffPoint) -> Json:
@@ -46,6 +47,7 @@ def about_point(point: TradeoffPoint) -> Json:
         "predicted": point.predicted,
         "objective": point.objective,
         "cost": asdict(point.cost),
+        "whole": asdict(point.whole) if point.whole else None,
     }
 
 
@@ -56,7 +58,7 @@ def recovery_run(spec: RecoverySpec) -> tuple[Run, tuple[tuple[str, Json], ...]]
     how = "on labels" if not spec.training.distil else f"{spec.training.distil:.0%} distilled"
     title = f"{spec.about['label']}: {spec.training.epochs} epochs, {how}, rate {spec.training.lr:g}"
     run = Run.new(KIND, title, spec.name, spec.digest, content)
-    names = ("model", "arch", "data", "plan", "training", "limit", "about")
+    names = ("model", "arch", "data", "plan", "training", "limit", "timed", "about")
     request = {"do": "recover", **{name: content[name] for name in names}}
     if spec.out:
         request["out"] = f"{spec.out}/{run.id}/bundle"

@@ -64,7 +64,7 @@ def run_of(row: Row) -> Run:
 
 def point_of(row: Row) -> Point:
     """The point of a row."""
-    names = ("run", "key", "request", "state", "attempts", "result", "error", "seconds", "worker")
+    names = ("run", "key", "request", "state", "attempts", "result", "error", "seconds", "worker", "progress")
     return Point(**{name: row[name] for name in names})
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that makes the tables as they stand here; a database at any other is migrated when opened."""
 
 VERSION_TABLE = "rankscope_version"
@@ -59,6 +59,7 @@ points = Table(
     Column("error", Text, nullable=False),
     Column("seconds", Double, nullable=False),
     Column("worker", Text, nullable=False),
+    Column("progress", JSON(none_as_null=True)),
     UniqueConstraint("run", "key", name="uq_points_run_key"),
     ForeignKeyConstraint(["run"], ["runs.id"], name="fk_points_run"),
     Index("ix_points_run_state", "run", "state"),  # counts read this and not the rows

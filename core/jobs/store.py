@@ -154,12 +154,19 @@ class Store:
         with self._changing(id) as connection:
             connection.execute(update(runs).where(runs.c.id == id).values(stage=plain(stage)))
 
+    def set_progress(self, id: str, key: str, progress: Json | None) -> None:
+        """Says how far a point is that is under way; None that nobody works on it. One with an answer has none."""
+        with self._changing(id) as connection:
+            here = and_(points.c.run == id, points.c.key == key, points.c.state == "waiting")
+            connection.execute(update(points).where(here).values(progress=progress))
+
     def put_result(
         self, id: str, key: str, result: Json, measured: Mapping[str, Measurement], seconds: float, worker: str
     ) -> None:
         """Keeps the answer of a point and what it measured, in place of any earlier answer; adds the point if the run
         lacks it."""
         change = {"state": "done", "result": result, "error": "", "seconds": seconds, "worker": plain(worker)}
+        change |= {"progress": None}
         made = revision()
         with self._changing(id) as connection:
             here = and_(points.c.run == id, points.c.key == key)
@@ -176,7 +183,7 @@ class Store:
         """Keeps why a point failed, in one sentence; a point that has a result keeps that instead."""
         with self._changing(id) as connection:
             here = and_(points.c.run == id, points.c.key == key, points.c.state != "done")
-            change = {"state": "failed", "error": plain(error), "worker": plain(worker)}
+            change = {"state": "failed", "error": plain(error), "worker": plain(worker), "progress": None}
             connection.execute(update(points).where(here).values(attempts=points.c.attempts + 1, **change))
 
     def retry_failed(self, id: str) -> int:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from core.compression.allocate import FACTORED, METHODS, Budget, Rules, allocate
 from core.compression.plans import STEPS, Plan, Repair
+from core.compression.sensitivity import informed
 from core.compression.survey import Survey
 from core.compression.tradeoff import TradeoffPoint
 from core.errors import InputError
 from core.jobs.records import Point, Run
 from core.keys import key
-from core.networks.costs import QUANTITIES, Cost
+from core.networks.costs import QUANTITIES, QUANTITY_WORDS, Cost
 from core.provenance import Measurement, measurement_of
 
 if TYPE_CHECKING:
+    from core.compression.sensitivity import LayerSensitivity
     from core.jobs.store import Store
 
 Json = dict[str, Any]
@@ -60,6 +62,7 @@ class SweepSpec:
     repairs   of `REPAIRS`. seeds  each draws other calibration and, under a limit, test examples.
     limit     test examples, None for all. samples  calibration examples. timed  measures latency too.
     pins      layer -> JSON of its form as a plan holds it. floors  layer -> least share of its cost.
+    sensitivity  id of a run that measured the layers' damages, "" to allocate by the calibrated curves.
     """
 
     model: str
@@ -78,6 +81,7 @@ class SweepSpec:
     timed: bool = False
     pins: Json = field(default_factory=dict)
     floors: dict[str, float] = field(default_factory=dict)
+    sensitivity: str = ""
 
     @property
     def most(self) -> int:
@@ -115,8 +119,8 @@ def checked(spec: SweepSpec) -> SweepSpec:
 def sweep_run(spec: SweepSpec) -> Run:
     """A run of this sweep without its points; an equal specification gives the same id."""
     content = json.loads(json.dumps(asdict(checked(spec))))
-    budgets = f"{len(spec.keeps)} budget{'' if len(spec.keeps) == 1 else 's'} in {spec.quantity}"
-    title = f"{', '.join(spec.families)} by {', '.join(spec.methods)}, {budgets}"
+    budgets = f"{len(spec.keeps)} budget{'' if len(spec.keeps) == 1 else 's'} in {QUANTITY_WORDS[spec.quantity]}"
+    title = f"{', '.join(spec.families)} by {', '.join(spec.methods)}{_by(spec)}, {budgets}"
     return Run.new(KIND, title, spec.name, spec.digest, content)
 
 
@@ -141,7 +145,22 @@ def prepare(run: Run, store: Store, progress: Progress | None = None) -> None:
     data = open_data(spec.data)
     journeys.scored(opened)
     survey = journeys.calibrated_survey(opened, data, spec.samples, spec.seeds[0], progress)
+    if spec.sensitivity:
+        survey = informed(survey, _damages(spec, store))
     store.add_points(run.id, tuple(points_of(spec, survey)))
+
+
+def _damages(spec: SweepSpec, store: Store) -> tuple[LayerSensitivity, ...]:
+    """What the run that the specification names has measured. InputError if that is not there, or of another model."""
+    from core.jobs import sensitivities
+
+    run = store.run(spec.sensitivity)
+    found = sensitivities.found_in(store.points(spec.sensitivity)) if run else ()
+    if run is None or run.kind != sensitivities.KIND or run.digest != spec.digest or not found:
+        raise InputError(
+            f"Run {spec.sensitivity!r} has measured no damages of {spec.name}; measure its sensitivity first."
+        )
+    return found
 
 
 def points_of(spec: SweepSpec, survey: Survey) -> Iterator[tuple[str, Json]]:
@@ -168,8 +187,8 @@ def points_of(spec: SweepSpec, survey: Survey) -> Iterator[tuple[str, Json]]:
                             continue
                         seen.add(name)
                         about = {
-                            "label": f"{keep:.0%} of {quantity}, {families}, {method}, repair {repair}",
-                            "method": method,
+                            "label": f"{share(keep, quantity)}, {families}, {method}{_by(spec)}, repair {repair}",
+                            "method": f"{method}{_by(spec)}",
                             "families": families,
                             "repair": repair,
                             "keep": keep,
@@ -177,6 +196,7 @@ def points_of(spec: SweepSpec, survey: Survey) -> Iterator[tuple[str, Json]]:
                             "predicted": made.error,
                             "objective": made.objective,
                             "cost": asdict(made.cost),
+                            "whole": asdict(survey.dense),
                         }
                         yield name, {**_request(spec, plan, seed), "about": about}
 
@@ -200,6 +220,16 @@ def measured(result: Json) -> dict[str, Measurement]:
             content = {"what": what, "value": quartiles[2], "spread": noise, "n": times["repeats"], "seed": 0}
             made[name] = measurement_of({**content, "provenance": times["provenance"]})
     return made
+
+
+def share(keep: float, quantity: str) -> str:
+    """A budget as people read it: "40 % of MACs"."""
+    return f"{100 * keep:.3g} % of {QUANTITY_WORDS[quantity]}"
+
+
+def _by(spec: SweepSpec) -> str:
+    """What the allocators went by, where that is not the calibrated curves."""
+    return " on measured damage" if spec.sensitivity else ""
 
 
 def _request(spec: SweepSpec, plan: Plan, seed: int) -> Json:
@@ -230,6 +260,7 @@ def _point(point: Point) -> TradeoffPoint:
         keep=about["keep"],
         seed=about["seed"],
         cost=Cost(**(counted or about["cost"])),
+        whole=Cost(**about["whole"]) if about.get("whole") else None,
         predicted=about["predicted"],
         objective=about["objective"],
         accuracy=found.get("accuracy"),

@@ -22,10 +22,39 @@ if TYPE_CHECKING:
     from core.networks.checkpoints import Opened
     from core.provenance import Measurement
     from core.training.data import Data
+    from core.training.recover_spec import EpochLog
 
 Progress = journeys.Progress
 Request = dict[str, Any]
-Task = Callable[[Request, Progress], Any]
+
+
+class Steps:
+    """What a task tells while it is at work: its steps, by being called, and what it has found so far, by `found`.
+
+    Either raises Cancelled once `cancelled()` says so."""
+
+    def __init__(self, progress: Progress | None, cancelled: Callable[[], bool] | None, found: Found | None) -> None:
+        self._progress, self._cancelled, self._found = progress, cancelled, found
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        self.check()
+        if self._progress is not None:
+            self._progress(what, done, of)
+
+    def found(self, so_far: dict[str, Any]) -> None:
+        """All that is found so far, plain values."""
+        self.check()
+        if self._found is not None:
+            self._found(so_far)
+
+    def check(self) -> None:
+        """Raises Cancelled if it is to stop."""
+        if self._cancelled is not None and self._cancelled():
+            raise Cancelled("This was cancelled.")
+
+
+Found = Callable[[dict[str, Any]], None]
+Task = Callable[[Request, Steps], Any]
 
 KEPT = 2
 """Opened models, and opened data, that a worker process keeps: a sweep asks for the same pair again and again."""
@@ -34,27 +63,26 @@ KEPT_BYTES = 2**29
 """A model of more bytes on disk is opened anew each time, so that two of them never fill the memory (chosen)."""
 
 
-def perform(request: Request, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> Any:
+def perform(
+    request: Request,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    found: Found | None = None,
+) -> Any:
     """Does what `request["do"]` names and returns its result, plain values.
 
+    progress hears of every step, found of what there is so far, from tasks that have something to show before the end.
     cancelled is asked before the work and at every step it reports. Raises Cancelled once that says so, InputError for
     a task this version does not know, and whatever the task raises.
     """
-
-    def step(what: str, done: int, of: int) -> None:
-        if cancelled is not None and cancelled():
-            raise Cancelled("This was cancelled.")
-        if progress is not None:
-            progress(what, done, of)
-
     task = TASKS.get(request.get("do", ""))
     if task is None:
         raise InputError(
             f"This version of Rankscope has no task {request.get('do')!r}; use the same version on all machines."
         )
-    if cancelled is not None and cancelled():
-        raise Cancelled("This was cancelled.")
-    return task(request, step)
+    steps = Steps(progress, cancelled, found)
+    steps.check()
+    return task(request, steps)
 
 
 def sentence_of(error: Exception) -> str:
@@ -86,17 +114,17 @@ def opened_data(request: Request) -> Data:
     return found
 
 
-def _survey(request: Request, progress: Progress) -> Any:
+def _survey(request: Request, progress: Steps) -> Any:
     return {"survey": journeys.survey_of(opened_model(request), progress).to_json()}
 
 
-def _calibrate(request: Request, progress: Progress) -> Any:
+def _calibrate(request: Request, progress: Steps) -> Any:
     opened, data = opened_model(request), opened_data(request)
     survey = journeys.calibrated_survey(opened, data, request.get("samples", 1000), request.get("seed", 0), progress)
     return {"survey": survey.to_json()}
 
 
-def _evaluate(request: Request, progress: Progress) -> Any:
+def _evaluate(request: Request, progress: Steps) -> Any:
     opened, data = opened_model(request), opened_data(request)
     plan = Plan.from_json(request["plan"]) if request.get("plan") else None
     limit, seed = request.get("limit"), request.get("seed", 0)
@@ -107,34 +135,47 @@ def _evaluate(request: Request, progress: Progress) -> Any:
     return journeys.as_dict(found)
 
 
-def _time_layer(request: Request, progress: Progress) -> Any:
+def _time_layer(request: Request, progress: Steps) -> Any:
     found = layer_measures.time_layer(opened_model(request), request["layer"], request["family"], progress=progress)
     return {**asdict(found), "noise": found.noise, "measured": found.measured}
 
 
-def _iso_budget(request: Request, progress: Progress) -> Any:
+def _iso_budget(request: Request, progress: Steps) -> Any:
     asked = {name: request[name] for name in ("layer", "quantity", "keep")}
     return asdict(layer_measures.iso_budget_curve(opened_model(request), **asked, progress=progress))
 
 
-def _sensitivity(request: Request, progress: Progress) -> Any:
+def _sensitivity(request: Request, progress: Steps) -> Any:
     names = ("layer", "families", "candidates", "samples", "seed", "fit")
     asked = {name: request[name] for name in names}
     found = layer_measures.layer_sensitivity(opened_model(request), opened_data(request), **asked, progress=progress)
     return {"found": [asdict(entry) for entry in found]}
 
 
-def _recover(request: Request, progress: Progress) -> Any:
+def _joint_damage(request: Request, progress: Steps) -> Any:
+    asked = {name: request[name] for name in ("samples", "seed", "fit")}
+    plan = Plan.from_json(request["plan"])
+    return {"joint": layer_measures.plan_damage(opened_model(request), opened_data(request), plan, **asked)}
+
+
+def _recover(request: Request, progress: Steps) -> Any:
     from core import recovery
     from core.training.recover_spec import RecoverSpec
 
     plan, spec = Plan.from_json(request["plan"]), RecoverSpec(**request["training"])
     folder = Path(request["out"]) if request.get("out") else None
     opened, data = opened_model(request), opened_data(request)
-    return recovery.as_dict(recovery.recover_plan(opened, plan, data, spec, request.get("limit"), folder, progress))
+    curve: list[dict[str, Any]] = []
+
+    def told(log: EpochLog) -> None:
+        curve.append(asdict(log))
+        progress.found({"curve": list(curve)})
+
+    limit, timed = request.get("limit"), request.get("timed", False)
+    return recovery.as_dict(recovery.recover_plan(opened, plan, data, spec, limit, folder, timed, progress, told))
 
 
-def _export(request: Request, progress: Progress) -> Any:
+def _export(request: Request, progress: Steps) -> Any:
     opened = opened_model(request)
     data = opened_data(request) if request.get("data") else None
     plan, folder = Plan.from_json(request["plan"]), Path(request["out"])
@@ -149,6 +190,7 @@ TASKS: dict[str, Task] = {
     "iso_budget": _iso_budget,
     "recover": _recover,
     "sensitivity": _sensitivity,
+    "joint_damage": _joint_damage,
     "export": _export,
 }
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 QUANTITIES = ("params", "macs", "bytes")
 """What a budget can limit."""
 
+QUANTITY_WORDS = {"params": "parameters", "macs": "MACs", "bytes": "bytes"}
+"""As people read them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +84,10 @@ class Latency:
         if abs(self.ratio - 1.0) <= self.noise:
             return "no difference"
         return "faster" if self.ratio < 1.0 else "slower"
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values, with what follows from them."""
+        return {**asdict(self), "ratio": self.ratio, "noise": self.noise, "verdict": self.verdict}
 
 
 def latency(

@@ -53,7 +53,7 @@ def test_ages_as_people_say_them() -> None:
 
 def test_the_readout_names_the_smallest_point_within_the_loss() -> None:
     words, key = tradeoffs.readout(POINTS, "macs", 0.1, DENSE)
-    assert key == "b" and "at most 10 points lost: **50.0% of the MACs**, measured -10.0 points" in words
+    assert key == "b" and "at most 10 points lost: **50.0% of the MACs**, measured 10.0 points below" in words
     assert "noise" not in words, "0.1 is more than two standard errors of 0.028"
     words, key = tradeoffs.readout(POINTS, "macs", 0.01, DENSE)
     assert key == "d" and "at most 1 point lost" in words and "within the noise" in words

@@ -16,13 +16,14 @@ from core import journeys
 from core.compression.plans import Plan
 from core.compression.survey import Survey
 from core.jobs import launch
+from core.jobs.records import Run
 from core.jobs.store import Store
-from core.jobs.sweeps import SweepSpec, points_of, spec_of, sweep_run
+from core.jobs.sweeps import spec_of
 from core.networks.forms import LowRank
-from core.provenance import here
 from tests.app import pages
 from tests.surveys import REF, linear_layer
 from tests.surveys import survey as made_of
+from tests.sweeps import filled, result, sensed
 
 Open = Callable[..., AppTest]
 
@@ -54,40 +55,6 @@ def store(bench: Any) -> Iterator[Store]:
 def open_page(monkeypatch: pytest.MonkeyPatch, store: Store, launched: list[str]) -> Open:
     """open_page(name, survey, plan, **query) -> the page on that survey."""
     return partial(pages.opened, monkeypatch)
-
-
-def spec(survey: Survey) -> SweepSpec:
-    return SweepSpec("digits-mlp", "digits-mlp", survey.model.digest, "digits", keeps=(0.2, 0.4, 0.6), timed=True)
-
-
-def result(value: float, ms: float = 1.0) -> dict[str, Any]:
-    """What an evaluation would have answered."""
-    where = json.loads(json.dumps(here_dict()))
-    measured = {"what": "accuracy", "spread": 0.01, "n": 500, "seed": 0, "provenance": where}
-    quartiles = [ms, ms, ms, ms]
-    times = {"dense": [2.0] * 4, "compressed": quartiles, "again": [2.0] * 4, "batch": 1, "repeats": 60}
-    return {
-        "dense": {**measured, "value": 0.9},
-        "compressed": {**measured, "value": value},
-        "latency": {**times, "provenance": where, "noise": 0.02, "ratio": ms / 2, "verdict": "faster"},
-    }
-
-
-def here_dict() -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(here("a test"))
-
-
-def filled(store: Store, survey: Survey, values: tuple[float | None, ...] = (0.7, 0.85, 0.895)) -> str:
-    """A sweep of three points of which some are measured."""
-    run = store.add_run(sweep_run(spec(survey)), tuple(points_of(spec(survey), survey)))
-    for point, value in zip(store.points(run.id), values, strict=True):
-        if value is not None:
-            store.put_result(run.id, point.key, result(value), {}, 3.0, "w")
-    if None not in values:
-        store.set_state(run.id, "done")
-    return run.id
 
 
 def figures(page: AppTest) -> dict[str, Any]:
@@ -134,7 +101,7 @@ def test_points_are_drawn_as_they_come_and_the_rest_is_counted(open_page: Open, 
     store.claim(id, "driver")
     page = open_page("tradeoffs", mlp)
     assert len(keys_drawn(page)) == 1
-    assert "1 measured, 2 not measured" in page.caption[0].value
+    assert any("1 measured, 2 not measured" in words.value for words in page.markdown)
     (bar,) = page.get("progress")
     assert "1 of 3 points, about 3 s left" in bar.proto.text and bar.proto.value == 33
     for point in store.points(id, "waiting"):
@@ -193,6 +160,25 @@ def test_a_point_can_be_trained_as_a_run_and_its_curve_is_shown(
     assert [a["ay"] for a in drawn["layout"]["annotations"] if a.get("showarrow")] == pytest.approx([88.0])
 
 
+def test_a_training_under_way_shows_its_curve_and_how_far_it_is(open_page: Open, mlp: Survey, store: Store) -> None:
+    run = store.add_run(
+        Run.new("recover", "a training", "digits-mlp", mlp.model.digest, {"data": "digits"}), [("p", {})]
+    )
+    store.claim(run.id, "driver")
+    page = open_page("runs", mlp)
+    assert not any("recovery" in chart.proto.id for chart in page.get("plotly_chart"))
+    logs = [
+        {"epoch": i, "loss": 1.0, "held_out": 0.5 + 0.1 * i, "lr": 1e-3, "seconds": 1.0, "best": True} for i in range(3)
+    ]
+    store.set_progress(run.id, "p", {"step": ["training, epoch", 2, 8], "found": {"curve": logs}})
+    pages.run(page)
+    (bar,) = page.get("progress")
+    assert bar.proto.value == 25 and "training, epoch 2 of 8" in bar.proto.text
+    drawn = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "recovery" in c.proto.id)
+    assert drawn["data"][0]["y"] == pytest.approx([50, 60, 70])
+    assert any("best so far: epoch 2" in note["text"] for note in drawn["layout"]["annotations"])
+
+
 def test_sensitivity_is_a_run_whose_layers_appear_as_they_come(
     open_page: Open, mlp: Survey, store: Store, launched: list[str]
 ) -> None:
@@ -211,6 +197,28 @@ def test_sensitivity_is_a_run_whose_layers_appear_as_they_come(
     drawn = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "sensitivity" in c.proto.id)
     assert [trace["name"] for trace in drawn["data"]] == [view.name for view in mlp.views[:2]]
     assert any("score" in frame.value.columns for frame in page.dataframe)
+
+
+def test_joint_damage_is_measured_of_the_plans_there_are(
+    open_page: Open, mlp: Survey, store: Store, launched: list[str]
+) -> None:
+    filled(store, mlp)
+    measured = sensed(store, mlp)
+    page = open_page("tradeoffs", mlp)
+    assert any(toggle.label == "Allocate by measured damage" for toggle in page.toggle)
+    page.button_group(key="tradeoff-all").set_value("Sensitivity of layers").run()
+    pages.press(page, "Measure the joint damage of 3 plans")
+    (asked,) = store.runs("additivity")
+    tried = store.points(asked.id)
+    assert asked.spec["sensitivity"] == measured and launched[-1] == asked.id and len(tried) == 3
+    for i, point in enumerate(tried):
+        store.put_result(asked.id, point.key, {"joint": (0.1, 50.0, 0.2)[i]}, {}, 1.0, "w")
+    store.set_state(asked.id, "done")
+    pages.run(page)
+    drawn = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "additivity" in c.proto.id)
+    assert sum(len(trace["x"]) for trace in drawn["data"] if trace.get("mode") == "markers") == 3
+    assert any("50" in warning.value and "more by over 2 times" in warning.value for warning in page.warning)
+    assert not any("joint damage" in button.label for button in page.button), "all plans are tried"
 
 
 def test_several_points_are_compared_layer_by_layer(open_page: Open, mlp: Survey, store: Store) -> None:
@@ -271,6 +279,31 @@ def test_runs_are_listed_and_one_can_be_seen_tried_again_and_forgotten(
     assert store.runs() == []
 
 
+def test_runs_that_are_ticked_are_compared_in_one_figure(open_page: Open, mlp: Survey, store: Store) -> None:
+    filled(store, mlp, (0.7, 0.8, 0.9))
+    filled(store, mlp, (0.5, 0.6, 0.7), repairs=("none",))
+    sensed(store, mlp)
+    page = open_page("runs", mlp)
+    kinds = list(page.dataframe[0].value["kind"])
+    page.session_state["runs-table"] = {"selection": {"rows": [0, 1, 2], "columns": [], "cells": []}}
+    pages.run(page)
+    (figure,) = [json.loads(c.proto.spec) for c in page.get("plotly_chart") if "rankscope-runs" in c.proto.id]
+    assert sorted(kinds) == ["sensitivity", "sweep", "sweep"]
+    drawn = {trace["name"][0]: sorted(trace["y"]) for trace in figure["data"]}
+    assert sorted(drawn.values()) == [pytest.approx([50, 60, 70]), pytest.approx([70, 80, 90])]
+    assert sorted(figure["data"][0]["x"]) == pytest.approx(
+        sorted(
+            100 * p.request["about"]["cost"]["macs"] / mlp.dense.macs for p in store.points(store.runs("sweep")[0].id)
+        )
+    )
+    twin = next(frame.value for frame in page.dataframe if "within 1 point" in frame.value.columns)
+    assert list(twin["measured"]) == [3, 3]
+    best = dict(zip(twin["best"], twin["within 1 point"], strict=True))
+    assert best[0.9] == pytest.approx(0.6, abs=0.05) and best[0.7] != best[0.7], "none is within a point"
+    page.button_group(key="runs-against").set_value("params").run()
+    assert "".join(page.query_params["beside"]) == "params"
+
+
 def test_an_interrupted_run_says_so_and_can_go_on(
     open_page: Open, mlp: Survey, store: Store, launched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,3 +337,18 @@ def test_a_link_opens_the_plot_as_it_was_seen(open_page: Open, mlp: Survey, stor
     page.button_group(key="tradeoff-by").set_value("families").run()
     pages.sound(page)
     assert "params" in page.query_params["axis"] and "colour" not in page.query_params
+
+
+def test_points_in_hand_and_the_loss_allowed_travel_with_the_link(open_page: Open, mlp: Survey, store: Store) -> None:
+    id = filled(store, mlp)
+    keys = [point.key for point in store.points(id)]
+    page = open_page("tradeoffs", mlp, hand=keys[1], lost="2.5", more="parallel")
+    assert any(button.label == "Load into Tune" for button in page.button)
+    (lost,) = [field for field in page.number_input if field.key == "tradeoff-lost"]
+    assert lost.value == 2.5 and page.button_group(key="tradeoff-all").value == "Parallel coordinates"
+    lost.set_value(3.0).run()
+    pages.press(page, "Put down")
+    assert "".join(page.query_params["lost"]) == "3" and "hand" not in page.query_params
+    assert "".join(page.query_params["more"]) == "parallel"
+    away = open_page("tradeoffs", mlp, hand="0" * 16)
+    assert not any(button.label == "Load into Tune" for button in away.button), "a point of somebody else's database"

@@ -51,6 +51,7 @@ OFFERED = {
     "spectra-all": (False, True),
     "tradeoff-axis": tradeoffs.AXES,
     "tradeoff-by": tradeoff_panels.BY,
+    "tradeoff-all": tradeoff_panels.MORE,
 }
 """What the controls offer, the first at first."""
 
@@ -69,6 +70,10 @@ CHOSEN: dict[str, tuple[str, Any]] = {
     "below": ("layer", "Layer in hand"),
     "axis": ("latency", "latency"),
     "colour": ("method", "method"),
+    "lost": ("2.5", 2.5),
+    "hand": ("0123456789abcdef,0123456789ab-rec", ["0123456789abcdef", "0123456789ab-rec"]),
+    "more": ("sensitivity", "Sensitivity of layers"),
+    "beside": ("params", "params"),
 }
 """What an address says of each view and what that is, none of them a default; a checkpoint needs one (see below)."""
 

@@ -74,9 +74,13 @@ class Bars:
 
     def heard(self, count: int) -> dict[str, Any]:
         """Wait until Python shows the count-th message's totals beside the same ones in the component; the message."""
-        self.page.wait_for_function(f"{ROOT}.dataset.messages === '{count}'", timeout=5000)
-        deadline = time.monotonic() + 10
-        while (self.message() or {}).get("seq") != int(self.read("seq")) or not self.agrees():
+        return self.answered(count, self.agrees)
+
+    def answered(self, count: int, true: Callable[[], bool] = lambda: True) -> dict[str, Any]:
+        """Wait until Python shows the count-th message, and something else that is to hold; the message."""
+        self.page.wait_for_function(f"{ROOT}.dataset.messages === '{count}'", timeout=30_000)
+        deadline = time.monotonic() + 30
+        while (self.message() or {}).get("seq") != int(self.read("seq")) or not true():
             assert time.monotonic() < deadline, (self.message(), self.text(".rb-total"), self.python("total"))
             self.page.wait_for_timeout(20)
         return self.message() or {}
@@ -342,9 +346,7 @@ def test_the_overview_strip_selects_and_never_edits(bars: Callable[..., Bars]) -
     assert not page.page.locator(".rb-dial").is_visible()
     page.drag(page.bar(PRIMARY, 0.1), page.bar(PRIMARY, 0.9))
     page.page.mouse.click(*page.bar(14, 0.1))
-    page.page.wait_for_function(f"{ROOT}.dataset.messages === '1'")
-    page.page.wait_for_timeout(300)
-    message = page.message() or {}
+    message = page.answered(1)
     assert (message["kind"], message["layer"]) == ("select", page.read("primary"))
     assert "break-even" in page.text(".rb-line")
     page.page.mouse.click(*page.bar(PRIMARY, 0.1))

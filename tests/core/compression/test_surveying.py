@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from core.compression.fitting import repair
 from core.compression.plans import LayerPlan, Plan, Repair
-from core.compression.survey import Survey
-from core.compression.surveying import calibrate, interpolated, survey_model
+from core.compression.survey import Survey, interpolated
+from core.compression.surveying import calibrate, survey_model
 from core.errors import InputError
 from core.networks.arch import Arch, Inputs, ModelRef, make_arch
 from core.networks.checkpoints import Opened

@@ -18,8 +18,11 @@ def _echo(request: dict[str, Any], progress: Any) -> dict[str, Any]:
     if it gets there, in `notes`."""
     _note(request, "start")
     end, gate = time.monotonic() + request.get("seconds", 0.0), Path(request.get("until", "/"))
+    looks = 0
     while time.monotonic() < end or not gate.exists():
+        looks += 1
         progress("sleeping", 0, 1)
+        progress.found({"looks": looks})
         time.sleep(0.02)
     _note(request, "end")
     return {"value": request.get("value"), "process": os.getpid()}

@@ -100,6 +100,25 @@ def test_what_is_done_is_not_done_again(
     assert store.points(run.id)[1].result == {"value": "kept"}
 
 
+def test_how_far_a_point_is_stands_in_the_database_until_it_is_done(
+    remote: Cluster, store: Store, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    run = Run.new("fake", "t", "m", "d", {"progress": str(tmp_path)})
+    store.add_run(run, [("p", {"do": "echo", "value": 1, "until": str(gate)})])
+    store.set_progress(run.id, "p", {"step": ["of a worker long gone", 1, 2]})
+    told: list[Any] = []
+    thread = threading.Thread(target=lambda: drive(run.id, store, progress=lambda *words: told.append(words)))
+    thread.start()
+    wait_until(lambda: (store.points(run.id)[0].progress or {}).get("found", {}).get("looks", 0) > 1)
+    point = store.points(run.id)[0]
+    assert (point.state, point.progress["step"], point.share) == ("waiting", ["sleeping", 0, 1], 0.0)
+    gate.touch()
+    thread.join(60)
+    done = store.points(run.id)[0]
+    assert (done.state, done.progress, done.share) == ("done", None, 1.0) and ("sleeping", 0, 1) in told
+
+
 def test_failed_points_are_told_and_can_be_retried(
     remote: Cluster, store: Store, added: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -101,7 +101,8 @@ def test_it_does_not_outlive_the_process_that_was_using_it(home: Path, monkeypat
 @pytest.mark.parametrize("part", ["dask_scheduler", "dask_worker"])
 def test_another_is_started_when_a_part_of_it_died(home: Path, part: str) -> None:
     first = local.join()
-    (victim,) = [process for process in processes_of(home) if any(part in word for word in process.cmdline())]
+    found = [process for process in processes_of(home) if any(part in word for word in process.cmdline())]
+    victim = min(found, key=lambda process: process.create_time())  # a child looks like its parent while it starts
     victim.kill()
     wait_until(lambda: not victim.is_running() or victim.status() == psutil.STATUS_ZOMBIE)
     second = local.join()

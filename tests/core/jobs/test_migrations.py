@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, event, inspect
 
@@ -32,7 +34,7 @@ RUN = Run.new("sweep", "A sweep", "net", "d", {"a": [1]})
 STEP = """
 from alembic import op
 import sqlalchemy as sa
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0003", "0002"
 def upgrade():
     op.create_table("extras", sa.Column("id", sa.Integer, primary_key=True))
     with op.batch_alter_table("runs") as batch:
@@ -60,9 +62,9 @@ def tables_of(url: str) -> dict[str, set[str]]:
 def next_step(monkeypatch: pytest.MonkeyPatch, folder: Path, last: str) -> None:
     """Lets the program be one version on: its steps, and one more that ends in `last`."""
     shutil.copytree(ROOT / "core" / "jobs" / "migrations", folder / "steps")
-    (folder / "steps" / "versions" / "v0002_next.py").write_text(STEP.format(last=last))
+    (folder / "steps" / "versions" / "v0003_next.py").write_text(STEP.format(last=last))
     monkeypatch.setattr(database, "SCRIPTS", str(folder / "steps"))
-    monkeypatch.setattr(database, "REVISION", "0002")
+    monkeypatch.setattr(database, "REVISION", "0003")
 
 
 def test_the_steps_make_the_tables_that_the_program_uses(url: str, store: Store) -> None:
@@ -98,6 +100,32 @@ def test_a_step_keeps_what_is_there(
         assert connection.exec_driver_sql("SELECT heading, note FROM runs").fetchall() == [("A sweep", "none yet")]
     assert [point.result for point in later.points(RUN.id)] == [{"y": 1}, None]
     assert later.measurements(RUN.id)["a"]["accuracy"].value == 0.5
+
+
+def test_a_database_of_the_first_version_learns_how_far_points_are(url: str, opened: Opener) -> None:
+    engine = connect(url)
+    config = Config(attributes={})
+    config.set_main_option("script_location", database.SCRIPTS)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO runs (id, kind, title, model, digest, spec, state, error, stage, created, updated, revision, "
+            "owner, lease) VALUES ('r', 'sweep', 't', 'm', 'd', '{}', 'done', '', '', 0, 0, '', '', 0)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO points (id, run, key, request, state, attempts, error, seconds, worker) "
+            "VALUES (1, 'r', 'p', '{}', 'waiting', 0, '', 0, '')"
+        )
+    engine.dispose()
+    assert "progress" not in tables_of(url)["points"]
+    store = opened(url)
+    assert store.points("r")[0].progress is None
+    store.set_progress("r", "p", {"step": ["a", 1, 4]})
+    assert store.points("r")[0].share == 0.25
+    store.put_result("r", "p", {"y": 1}, {}, 0.1, "w")
+    store.set_progress("r", "p", {"step": ["late", 1, 4]})
+    assert store.points("r")[0].progress is None, "a word that comes after the answer is too late"
 
 
 def test_a_step_that_fails_half_way_leaves_nothing_behind(

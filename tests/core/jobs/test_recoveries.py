@@ -68,9 +68,15 @@ def test_masks_stay_masks_in_training(survey: Survey, tmp_path: Path) -> None:
 
     name = survey.views[0].name
     plan = Plan(survey.model).with_form(name, Sparse(1000))
-    spec = replace(spec_of(survey, 0.3), plan=plan.to_json(), out=str(tmp_path), training=RecoverSpec(epochs=1))
+    spec = replace(
+        spec_of(survey, 0.3), plan=plan.to_json(), out=str(tmp_path), training=RecoverSpec(epochs=1), timed=True
+    )
     run, ((_, request),) = recovery_run(spec)
-    perform(request)
+    told: list[dict[str, Any]] = []
+    result = perform(request, found=told.append)
+    assert [len(so_far["curve"]) for so_far in told] == [1, 2] and told[-1]["curve"] == list(result["curve"])
+    made = measured_of("recover", json.loads(json.dumps(result)))
+    assert made["latency_ms"].value > 0 and made["latency_dense_ms"].n == result["latency"]["repeats"]
     weights = load_file(tmp_path / run.id / "bundle" / "model.safetensors")
     sizes = [int((t != 0).sum()) for key, t in weights.items() if key.startswith(name) and t.ndim == 2]
     assert sizes == [1000]

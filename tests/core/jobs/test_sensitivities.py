@@ -14,10 +14,11 @@ from core.compression.plans import Plan
 from core.compression.proxies import proxies
 from core.compression.survey import Survey
 from core.errors import InputError
-from core.jobs.records import Point
+from core.jobs.additivities import AdditivitySpec, additive_in, additivity_run
+from core.jobs.records import Point, Run
 from core.jobs.sensitivities import SensitivitySpec, found_in, sensitivity_run
 from core.jobs.tasks import perform
-from core.networks.forms import LowRank
+from core.networks.forms import Filters, LowRank
 from core.training.data import open_data
 
 
@@ -73,3 +74,41 @@ def test_what_cannot_be_measured_is_one_sentence(spec: SensitivitySpec, change: 
 def test_equal_measurements_are_one_run(spec: SensitivitySpec) -> None:
     assert sensitivity_run(spec)[0].id == sensitivity_run(replace(spec))[0].id
     assert sensitivity_run(replace(spec, seed=1))[0].id != sensitivity_run(spec)[0].id
+
+
+def test_plans_together_lose_what_the_whole_network_says(spec: SensitivitySpec, survey: Survey) -> None:
+    run, points = sensitivity_run(spec)
+    stored = [Point(run.id, key, request, "done", result=perform(request)) for key, request in points]
+    found = found_in(stored)
+    first, second = (entry for entry in found[:2])
+    plan = Plan(survey.model)
+    for entry in (first, second):
+        plan = plan.with_form(entry.layer, LowRank(entry.at[1]))
+    asked = {"samples": spec.samples, "seed": spec.seed, "fit": spec.fit}
+    content = (("both", plan.to_json()), ("masked", Plan(survey.model).with_form(first.layer, Filters(3)).to_json()))
+    joint, requests = additivity_run(
+        AdditivitySpec("digits-mlp", "digits-mlp", survey.model.digest, "digits", content, run.id, **asked)
+    )
+    results = [json.loads(json.dumps(perform(request))) for _, request in requests]
+    points_of = [
+        Point(joint.id, key, request, "done", result=r) for (key, request), r in zip(requests, results, strict=True)
+    ]
+    made = additive_in(points_of, survey, found)
+    assert [one.key for one in made] == ["both", "masked"]
+    one = made[0]
+    assert one.predicted == pytest.approx(first.damage[1] + second.damage[1], rel=1e-6)
+    opened = journeys.open_network("digits-mlp")
+    assert opened.module is not None
+    x, _ = journeys.calibration_inputs(opened, open_data("digits"), spec.samples, spec.seed)
+    with torch.no_grad():
+        p, q = (
+            torch.log_softmax(net(x).double(), 1) for net in (opened.module, apply(plan, opened.module, survey.views))
+        )
+    assert one.joint == pytest.approx(float((p.exp() * (p - q)).sum(1).mean()), rel=1e-3)
+    for bad in (replace_plans(joint, ()), replace_plans(joint, content * 30)):
+        with pytest.raises(InputError, match="1 to 40 plans"):
+            additivity_run(bad)
+
+
+def replace_plans(run: Run, plans: tuple[tuple[str, str], ...]) -> AdditivitySpec:
+    return AdditivitySpec(**{**run.spec, "plans": plans})

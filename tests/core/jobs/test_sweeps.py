@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,8 @@ from core.compression.plans import STEPS, Plan, plan_cost
 from core.compression.survey import Survey
 from core.errors import InputError
 from core.jobs.records import Point
+from core.jobs.sensitivities import SensitivitySpec, sensitivity_run
+from core.jobs.store import Store
 from core.jobs.sweeps import (
     FAMILY_SETS,
     REPAIRS,
@@ -77,6 +80,31 @@ def test_pins_and_floors_are_kept(spec: SweepSpec, survey: Survey) -> None:
     )
 
 
+def test_measured_damages_move_ranks_to_where_they_hurt(spec: SweepSpec, survey: Survey, tmp_path: Path) -> None:
+    """A layer said to be beyond price keeps more than the calibrated curves would give it."""
+    store = Store.open(f"sqlite:///{tmp_path / 'runs.db'}")
+    dear, cheap = survey.views[0].name, survey.views[1].name
+    asked = SensitivitySpec("digits-mlp", "digits-mlp", survey.model.digest, "digits", (dear, cheap))
+    run, points = sensitivity_run(asked)
+    with pytest.raises(InputError, match="measure its sensitivity first"):
+        prepare(sweep_run(replace(spec, sensitivity=run.id)), store)
+    store.add_run(run, points)
+    for (key, request), damage in zip(points, ((90.0, 80.0, 70.0), (3e-6, 2e-6, 1e-6)), strict=True):
+        lists = {"at": (1, 8, 20), "damage": damage, "distance": (1.0,) * 3, "accuracy": (), "output": (0.9, 0.5, 0.2)}
+        entry = {"layer": request["layer"], "family": "lowrank", **lists, "samples": 256, "fit": "whitened", "note": ""}
+        store.put_result(run.id, key, {"found": [entry]}, {}, 1.0, "w")
+    usual, told = sweep_run(spec), sweep_run(replace(spec, sensitivity=run.id))
+    assert usual.id != told.id and "measured damage" in told.title and spec_of(told).sensitivity == run.id
+    store.add_run(told)
+    prepare(told, store)
+    (before, *_), (after, *_) = plans(spec, survey), [Plan.from_json(p.request["plan"]) for p in store.points(told.id)]
+    view = survey.layer(dear).view
+    assert after.form(dear).cost(view).macs > before.form(dear).cost(view).macs
+    about = store.points(told.id)[0].request["about"]
+    assert "measured damage" in about["label"] and about["method"] == "greedy on measured damage"
+    store.close()
+
+
 def test_forms_are_only_of_the_family_asked_for(spec: SweepSpec, survey: Survey) -> None:
     for name in ("lowrank", "masks"):
         forms = {entry.form.family for plan in plans(replace(spec, families=(name,), quantity="params"), survey)
@@ -92,7 +120,7 @@ def test_a_run_keeps_its_specification_and_equal_ones_are_one_run(spec: SweepSpe
     run = sweep_run(spec)
     assert spec_of(run) == spec and json.loads(json.dumps(run.spec)) == run.spec
     assert sweep_run(replace(spec)).id == run.id != sweep_run(replace(spec, seeds=(1,))).id
-    assert "3 budgets in macs" in run.title and run.kind == "sweep"
+    assert "3 budgets in MACs" in run.title and run.kind == "sweep"
     with pytest.raises(InputError, match="another version"):
         spec_of(replace(run, spec={**run.spec, "colour": "red"}))
 

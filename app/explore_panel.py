@@ -9,10 +9,11 @@ import streamlit as st
 from app import frame, services, state, tuning
 from app.glossary import help_text
 from core.catalogue import ALLOCATORS
+from core.compression.coupling import missing
 from core.compression.plans import Plan
 from core.compression.survey import Survey
 from core.errors import InputError
-from core.jobs.sweeps import FAMILY_SETS, KEEPS, REPAIRS, SweepSpec
+from core.jobs.sweeps import FAMILY_SETS, KEEPS, REMOVED, REPAIRS, SweepSpec
 
 FORMS = {
     "factored": "best low-rank form per layer",
@@ -55,9 +56,8 @@ def explore(survey: Survey, known: bool) -> None:
         methods = left.multiselect(
             "Methods", list(labels), ["greedy"], format_func=labels.__getitem__, help=help_text("budget")
         )
-        forms = left.multiselect(
-            "Forms", list(FAMILY_SETS), ["factored"], format_func=FORMS.__getitem__, help=help_text("form")
-        )
+        offered = [name for name in FAMILY_SETS if name != REMOVED or not missing()]
+        forms = left.multiselect("Forms", offered, ["factored"], format_func=FORMS.__getitem__, help=help_text("form"))
         repairs = right.multiselect(
             "Repair", list(REPAIRS), ["full"], format_func=REPAIR_WORDS.__getitem__, help=help_text("repair")
         )

@@ -130,7 +130,7 @@ def _pair(survey: Survey, plan: Plan, view: LayerView, found: Json, quantity: st
             },
         )
         count = f"{len(pairs)} pair{'' if len(pairs) == 1 else 's'}"
-        st.caption(f"Computed from the weights, before any repair: {count} in {found['seconds']:.1f} s.")
+        widgets.caption(f"Computed from the weights, before any repair: {count} in {found['seconds']:.1f} s.")
     with above:
         _numbers(form.cost(view), Dense().cost(view), found["errors"][at])
 

@@ -130,7 +130,7 @@ def staircase(survey: Survey, now: state.Selection, family: str) -> None:
                 f"{survey.model.name}-{now.primary}-time",
             )
             where = made["provenance"]
-            st.caption(
+            widgets.caption(
                 f"{made['repeats']} passes of {made['batch']} sample; {where['conditions']}; {where['device']}, one "
                 f"thread; {', '.join(where['versions'])}; {where['date']}. Shaded: how far dense is from itself."
             )
@@ -164,7 +164,7 @@ def _repair(found: Json, survey: Survey, look: Any) -> None:
     widgets.figure(
         repair_figure(steps, dense, look=look), repair_alt(steps), repair_table(steps), f"{survey.model.name}-repair"
     )
-    st.caption(frame.conditions(found["compressed"]))
+    widgets.caption(frame.conditions(found["compressed"]))
 
 
 def _latency(found: Json, survey: Survey, look: Any) -> None:

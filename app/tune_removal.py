@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import frame, services, state
+from app import frame, services, state, widgets
 from app.glossary import help_text
 from core.compression.coupling import missing
 from core.compression.plans import Plan
@@ -30,7 +30,7 @@ def toggle(plan: Plan | None) -> None:
         on_change=state.changed(KEY, lambda value: state.change_plan(replace(plan, remove=value))),
     )
     if why:
-        st.caption(f"{frame.literal(why)}.")
+        widgets.caption(f"{frame.literal(why)}.")
     elif plan.remove:
         st.markdown("The bars show masks; what removing their rows leaves is counted when the plan is measured.")
 

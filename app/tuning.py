@@ -9,14 +9,14 @@ from typing import Any
 from core.compression.allocate import FACTORED, Rules, path
 from core.compression.plans import LayerPlan, Plan, plan_cost
 from core.compression.survey import LayerSurvey, Survey
-from core.networks.costs import QUANTITIES, Cost
+from core.networks.costs import QUANTITIES, QUANTITY_WORDS, Cost
 from core.networks.forms import FAMILIES, Dense, Family, Form, family_of
 from core.networks.views import LayerView
 
 Json = dict[str, Any]
 
-WORDS = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
-"""Quantities as pages write them."""
+WORDS = {quantity: QUANTITY_WORDS[quantity] for quantity in ("macs", "params", "bytes")}
+"""Quantities as pages write them, in the order they offer them."""
 
 MASKS = ("sparse", "sparse24", "filters")
 MODES = {"rank": FACTORED, "sparsity": MASKS, "both": (*FACTORED, *MASKS)}

@@ -19,6 +19,7 @@ from core.errors import InputError
 from core.jobs.records import Point, Run
 from core.keys import key
 from core.networks.costs import QUANTITIES, QUANTITY_WORDS, Cost
+from core.networks.forms import FAMILIES
 from core.provenance import Measurement, measurement_of
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ FAMILY_SETS: dict[str, tuple[str, ...]] = {
 """Sets of forms a sweep can try, by the name that points carry."""
 
 REMOVED = "rows removed"
-"""The set whose plans take the rows out for real. Masks save no MACs that could be predicted, so a budget in MACs is
-one in parameters for it; its points have the cost that was counted once they are measured."""
+"""The set whose plans take the rows out for real; its points have the cost that was counted once they are measured."""
 
 REPAIRS: dict[str, tuple[str, ...]] = {"none": (), "whitened": ("whitened",), "full": STEPS}
 """Repairs a sweep can try."""
@@ -147,7 +147,13 @@ def prepare(run: Run, store: Store, progress: Progress | None = None) -> None:
     survey = journeys.calibrated_survey(opened, data, spec.samples, spec.seeds[0], progress)
     if spec.sensitivity:
         survey = informed(survey, _damages(spec, store))
-    store.add_points(run.id, tuple(points_of(spec, survey)))
+    points = tuple(points_of(spec, survey))
+    if not points:
+        raise InputError(
+            f"None of these budgets gives {spec.name} a plan: its forms cannot reach them, or they hold the network as "
+            "it is; choose others."
+        )
+    store.add_points(run.id, points)
 
 
 def _damages(spec: SweepSpec, store: Store) -> tuple[LayerSensitivity, ...]:
@@ -166,13 +172,14 @@ def _damages(spec: SweepSpec, store: Store) -> tuple[LayerSensitivity, ...]:
 def points_of(spec: SweepSpec, survey: Survey) -> Iterator[tuple[str, Json]]:
     """(key, request) of every plan; a plan that two budgets or methods share is one point, under the first of them.
 
-    A budget the network fits into as it is, and one below its floor, give no point of their own."""
+    A budget the network fits into as it is, and one below its floor, give no point of their own. Masks execute every
+    MAC, so for sets of them a budget in MACs is one in parameters."""
     pins = {layer: Plan.from_json(_plan_json(survey, layer, form)).form(layer) for layer, form in spec.pins.items()}
     seen = set()
     for families in spec.families:
         rules = Rules(pins=pins, floors=spec.floors, families=FAMILY_SETS[families])
-        removes = families == REMOVED
-        quantity = "params" if removes and spec.quantity == "macs" else spec.quantity
+        masks = all(not FAMILIES[family].unfolding for family in FAMILY_SETS[families])
+        quantity = "params" if masks and spec.quantity == "macs" else spec.quantity  # masks execute every MAC
         for method in spec.methods:
             for keep in sorted(spec.keeps):
                 made = allocate(survey, Budget.keep(survey, keep, quantity), method, rules)
@@ -181,7 +188,7 @@ def points_of(spec: SweepSpec, survey: Survey) -> Iterator[tuple[str, Json]]:
                 for repair in spec.repairs:
                     for seed in spec.seeds:
                         steps = Repair(REPAIRS[repair], spec.samples, seed)
-                        plan = replace(made.plan, repair=steps, remove=removes)
+                        plan = replace(made.plan, repair=steps, remove=families == REMOVED)
                         name = key([plan.to_json(), spec.limit, spec.timed, seed])[:16]
                         if name in seen:
                             continue

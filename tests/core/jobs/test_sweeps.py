@@ -126,13 +126,15 @@ def test_a_run_keeps_its_specification_and_equal_ones_are_one_run(spec: SweepSpe
 
 
 def test_rows_removed_are_budgeted_in_parameters_and_cost_what_was_counted(spec: SweepSpec, survey: Survey) -> None:
-    assert plans(replace(spec, families=("rows",)), survey) == []  # masks save no MACs
+    masked = list(points_of(replace(spec, families=("rows", "masks")), survey))
+    assert {request["about"]["families"] for _, request in masked} == {"rows", "masks"}
+    assert all("of parameters" in request["about"]["label"] for _, request in masked), "masks save no MACs"
     found = list(points_of(replace(spec, families=("rows removed",)), survey))
     assert len(found) == 3
     for name, request in found:
         plan, about = Plan.from_json(request["plan"]), request["about"]
         assert plan.remove and {entry.form.family for entry in plan.layers} == {"filters"}
-        assert "of params, rows removed" in about["label"]
+        assert "of parameters, rows removed" in about["label"]
         assert about["cost"]["params"] <= about["keep"] * survey.dense.params
         waiting = Point("run", name, request)
         result = {"dense": asdict(survey.accuracy), "compressed": None, "latency": None}
@@ -183,6 +185,8 @@ def test_preparing_a_run_adds_its_points(spec: SweepSpec, survey: Survey) -> Non
 def test_other_weights_under_the_same_name_are_refused(spec: SweepSpec) -> None:
     with pytest.raises(InputError, match="have changed"):
         prepare(sweep_run(replace(spec, digest="0" * 64)), Shelf())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="None of these budgets"):
+        prepare(sweep_run(replace(spec, keeps=(1e-4, 1.0))), Shelf())  # type: ignore[arg-type]
 
 
 def test_what_was_measured_is_read_back(spec: SweepSpec, survey: Survey) -> None:

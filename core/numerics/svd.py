@@ -200,11 +200,11 @@ def truncate(W: Matrix, r: int) -> tuple[Tensor, Tensor]:
     return (U[:, :r] * root).to(factor_dtype(W)), (root[:, None] * Vh[:r]).to(factor_dtype(W))
 
 
-def checked_rank(W: Tensor, r: int) -> int:
-    """r as an int. ValueError unless 0 <= r <= min(m, n); TypeError if it is not an integer."""
+def checked_rank(W: Tensor, r: int, least: int = 0) -> int:
+    """r as an int. ValueError unless least <= r <= min(m, n); TypeError if it is not an integer."""
     r = operator.index(r)
-    if not 0 <= r <= min(W.shape):
-        raise ValueError(f"rank must be in 0..{min(W.shape)} for a {W.shape[0]} x {W.shape[1]} matrix, got {r}")
+    if not least <= r <= min(W.shape):
+        raise ValueError(f"rank must be in {least}..{min(W.shape)} for a {W.shape[0]} x {W.shape[1]} matrix, got {r}")
     return r
 
 

@@ -48,7 +48,14 @@ class Visitor:
     def open(self, where: str = "") -> Visitor:
         """Go to a path of the app (with its query) or to a whole address, and wait until the page rests."""
         self.page.goto(where if "://" in where else f"{self.address}/{where}")
-        return self.rest()
+        return self.settled()
+
+    def settled(self) -> Visitor:
+        """Wait until the page rests and its bars, where it has some, say which layer is in hand."""
+        self.rest()
+        script = "() => !document.querySelector('.rb') || document.querySelector('.rb-line')?.textContent"
+        self.page.wait_for_function(script, timeout=WAIT)
+        return self
 
     def rest(self, quiet: int = 250) -> Visitor:
         """Wait until the script rests and stays so for ``quiet`` milliseconds."""
@@ -68,7 +75,7 @@ class Visitor:
         self.rest()
         self.page.get_by_role("link", name=title, exact=True).first.click()
         self.page.wait_for_function("path => location.pathname.endsWith(path)", arg=_path(title))
-        return self.rest()
+        return self.settled()
 
     def link(self) -> str:
         return str(self.page.url)

@@ -81,14 +81,13 @@ def _hero(survey: Survey) -> None:
     plan = now.plan or Plan(survey.model)
     mode, locked = now.mode, now.locked
     quantity = tuning.counted(survey, mode, now.quantity)[0]
-    name = services.dial_name(survey, plan, mode, locked)
     data = {
         "view": "tune",
         "mode": mode,
         "quantity": quantity,
         "layers": tuning.bars(survey, plan, mode, locked),
         "other": tuning.other_cost(survey),
-        "path": services.dial(survey, plan, name, quantity, mode, locked),
+        "path": _path(survey, plan, now),
         "dial": now.dial,
         "primary": now.primary,
         "revision": state.revision(),
@@ -96,12 +95,21 @@ def _hero(survey: Survey) -> None:
         "filename": f"{survey.model.name}-tune.png",
     }
     height = projector.TUNE_HEIGHT if state.teaching() else 360
-    rank_bars(data, key="bars", height=height, on_change=_heard(survey, data["path"]))
+    rank_bars(data, key="bars", height=height, on_change=_heard(survey))
     _numbers(survey, plan, quantity)
 
 
-def _heard(survey: Survey, path: Any) -> Any:
-    """Acts on every message of the component that was not acted on yet."""
+def _path(survey: Survey, plan: Plan, now: state.Selection) -> dict[str, Any]:
+    """What the dial walks along."""
+    quantity = tuning.counted(survey, now.mode, now.quantity)[0]
+    name = services.dial_name(survey, plan, now.mode, now.locked)
+    found = services.dial(survey, plan, name, quantity, now.mode, now.locked)
+    return {**found, "name": f"{name}-{quantity}"}
+
+
+def _heard(survey: Survey) -> Any:
+    """Acts on every message of the component that was not acted on yet. The dial walks along the path as it is by then:
+    a lock may have changed it since the hand moved, and then the bars have to be told."""
 
     def act() -> None:
         for message in unseen(last_message("bars"), state.seen()):
@@ -113,10 +121,11 @@ def _heard(survey: Survey, path: Any) -> Any:
                 new = tuning.edited(survey, plan, message["layer"], message["family"], message["level"], now.mode)
                 state.change_plan(new, from_component=True)
             elif message["kind"] == "dial":
+                path = _path(survey, plan, now)
                 stop = min(range(len(path["keep"])), key=lambda i: abs(path["keep"][i] - message["keep"]))
                 state.put(dial=path["keep"][stop])
                 new = tuning.with_choice(survey, plan, path["choice"][stop], now.mode, now.locked)
-                state.change_plan(new, from_component=True)
+                state.change_plan(new, from_component=path["name"] == message["path"])
             elif message["kind"] == "lock":
                 others = tuple(name for name in now.locked if name != message["layer"])
                 state.put(primary=message["layer"], locked=(*others, message["layer"]) if message["locked"] else others)

@@ -71,6 +71,7 @@ function apply(view, message) {
   const layer = view.data.layers.find(({ name }) => name === message.layer);
   if (message.kind === "dial") {
     view.dial = message.keep;
+    view.walked = view.data.path.name ?? "";
     takeStop(view.data, view.choices, nearestStop(view.data.path, message.keep));
   } else if (layer) {
     const { kind, layer: name, seq, earlier, ...change } = message;
@@ -81,7 +82,7 @@ function apply(view, message) {
 
 // A subject is what an act changes, {kind, layer}; its message says what it is now.
 function describe(view, { kind, layer }) {
-  if (kind === "dial") return { kind, keep: view.dial };
+  if (kind === "dial") return { kind, keep: view.dial, path: view.walked };
   const { family, level, locked } = view.choices.get(layer);
   return kind === "lock" ? { kind, layer, locked } : { kind, layer, family, level };
 }

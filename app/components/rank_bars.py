@@ -21,7 +21,7 @@ Data contract (plain JSON values; every float finite)::
              "plain": [...], "output": [...] | None,  # relative errors, joined by straight lines
              "S": [...] | None}]}],          # sigma at `at` over the largest sigma
      "other": [p, m, b],                     # what no choice changes
-     "path": {"keep": [...], "choice": [[[family, level], ...one per layer], ...one per stop]} | None,
+     "path": {"name": "", "keep": [...], "choice": [[[family, level], ...one per layer], ...one per stop]} | None,
      "dial": 1.0,                            # kept fraction; the nearest stop of the path is shown
      "primary": name, "revision": int,
      "scale": 1.0, "filename": "tune.png"}   # optional: text size, name of the downloaded picture
@@ -59,9 +59,10 @@ def rank_bars(
     ``height`` is that of the bars and of the curves beside them, in CSS pixels. The message is kept by Streamlit and
     returned on every run, so callers compare ``seq``, which only grows (also across reloads)::
 
-        {"kind": "edit", "layer", "family", "level"} | {"kind": "dial", "keep"} | {"kind": "select", "layer"}
+        {"kind": "edit", "layer", "family", "level"} | {"kind": "dial", "keep", "path"} | {"kind": "select", "layer"}
         | {"kind": "lock", "layer", "locked"}, each with "seq" and "earlier"
 
+    "path" names the path that was walked; another may be in force by the time the message comes.
     "edit" and "lock" also make their layer the primary one. "earlier" lists messages that no run had seen when this
     one was sent; ``unseen`` puts them in order. ``on_change`` is called before the run that a message causes, and can
     read the message with ``last_message(key)``. A message reruns the fragment the component stands in, else the page.

@@ -23,7 +23,7 @@ function button(parent, words, name, onClick) {
 function mount(parentElement) {
   const root = element(parentElement, "div", "rb");
   const view = {
-    root, data: null, choices: new Map(), last: new Map(), primary: "", reported: "", dial: 1, zoom: 1, scroll: 0,
+    root, data: null, choices: new Map(), last: new Map(), primary: "", reported: "", dial: 1, walked: "", zoom: 1, scroll: 0,
     sent: [], pending: null, drag: null, hover: null, focused: false, messages: 0, seq: 0, frame: 0, timer: 0,
   };
   mountDial(view);

@@ -49,6 +49,11 @@ def send(page: AppTest, key: str, **message: Any) -> AppTest:
     return sound(page)
 
 
+def dial(page: AppTest, keep: float, **message: Any) -> AppTest:
+    """One run as after the dial was moved along the path that the bars show."""
+    return send(page, "bars", kind="dial", keep=keep, path=data(page, "bars")["path"]["name"], **message)
+
+
 def data(page: AppTest, key: str) -> dict[str, Any]:
     """What the component with this key was given."""
     return json.loads(_component(page, key).json)

@@ -60,7 +60,7 @@ def test_the_choice_is_part_of_the_plan_and_is_undone(open_page: Open, mlp: Surv
 
 def test_the_dial_and_the_solver_keep_the_choice(open_page: Open, mlp: Survey) -> None:
     page = open_page(mlp, rows(mlp, remove=True), mode="sparsity")
-    pages.send(page, "bars", kind="dial", keep=0.5, seq=1)
+    pages.dial(page, keep=0.5, seq=1)
     dialled = pages.now(page).plan
     pages.press(page, "Choose ranks")
     solved = pages.now(page).plan

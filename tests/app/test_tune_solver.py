@@ -52,19 +52,33 @@ def test_a_lock_is_kept_and_neither_dial_nor_solver_touch_its_layer(open_page: O
     page = open_page(NET, plan_of(fc2=LowRank(5)))
     pages.send(page, "bars", kind="lock", layer="fc2", locked=True, seq=1)
     assert pages.now(page).locked == ("fc2",) and page.query_params["lock"] == "fc2" and bar(page, "fc2")["locked"]
-    pages.send(page, "bars", kind="dial", keep=0.05, seq=2)
+    pages.dial(page, keep=0.05, seq=2)
     assert pages.now(page).plan == plan_of(fc1=LowRank(1), fc2=LowRank(5), fc3=LowRank(1))
     solve(page, 100)
     assert pages.now(page).plan.form("fc2") == LowRank(5)
     pages.send(page, "bars", kind="lock", layer="fc2", locked=False, seq=3)
     assert pages.now(page).locked == () and "lock" not in page.query_params
-    pages.send(page, "bars", kind="dial", keep=1.0, seq=4)
+    pages.dial(page, keep=1.0, seq=4)
     assert pages.now(page).plan == plan_of()
+
+
+def test_a_dial_that_overtakes_the_answer_to_a_lock_walks_along_the_path_with_the_lock(open_page: Open) -> None:
+    """Both messages in one run, as when Python is slow: the plan is the one that two runs would have made."""
+    apart, at_once = (open_page(NET, plan_of(fc2=LowRank(5))) for _ in range(2))
+    lock = {"kind": "lock", "layer": "fc2", "locked": True, "seq": 1}
+    pages.send(apart, "bars", **lock)
+    for keep in (0.35, 0.5, 0.7):
+        pages.dial(apart, keep=keep, seq=round(100 * keep))
+        pages.dial(at_once, keep=keep, seq=round(100 * keep), earlier=[lock])
+        assert pages.now(at_once).plan == pages.now(apart).plan != plan_of()
+        assert pages.data(at_once, "bars")["revision"] > pages.data(apart, "bars")["revision"], "the bars are told"
+        pages.send(at_once, "bars", kind="lock", layer="fc2", locked=False, seq=round(100 * keep) + 1)
+        lock["seq"] = round(100 * keep) + 2
 
 
 def test_the_dial_takes_the_nearest_stop_and_is_one_step_to_undo(open_page: Open) -> None:
     page = open_page(NET)
-    pages.send(page, "bars", kind="dial", keep=0.5049, seq=1)
+    pages.dial(page, keep=0.5049, seq=1)
     assert pages.now(page).dial == 0.5 and 0 < kept(page)["MACs kept"] <= 50
     assert pages.data(page, "bars")["dial"] == 0.5
     assert pages.now(pages.press(page, "Undo")).plan == plan_of()

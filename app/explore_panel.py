@@ -66,6 +66,9 @@ def explore(survey: Survey, known: bool) -> None:
         limit = right.number_input(
             "Test examples (0: all)", 0, 1_000_000, 0 if small else FEW, 500, help="Fewer are quicker and less sure."
         )
+        floor = right.number_input(
+            "Least share of every layer, %", 0, 90, 0, 5, help="No layer keeps less of its own cost."
+        )
         timed = right.toggle("Measure latency too", value=True, help=help_text("latency"))
         known = services.sensitivity_known(survey)
         informed = known is not None and right.toggle(
@@ -84,6 +87,7 @@ def explore(survey: Survey, known: bool) -> None:
                 seeds=tuple(range(int(seeds))),
                 limit=int(limit) or None,
                 timed=timed,
+                floors={view.name: floor / 100 for view in survey.views} if floor else {},
                 sensitivity=known.id if known is not None and informed else "",
             )
 

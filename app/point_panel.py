@@ -12,8 +12,11 @@ from core.compression.survey import Survey
 from core.compression.tradeoff import TradeoffPoint
 from core.errors import InputError
 from core.jobs.records import Point
+from core.training.recover_spec import SCHEDULES, RecoverSpec
 
 DISTIL = {0.0: "labels alone", 0.5: "half labels, half the dense network", 1.0: "the dense network alone, no labels"}
+
+SCHEDULE_WORDS = {"cosine": "a cosine down to 0", "constant": "constant"}
 
 
 def one(survey: Survey, point: TradeoffPoint, stored: Point) -> None:
@@ -54,13 +57,14 @@ def _numbers(survey: Survey, point: TradeoffPoint) -> None:
 def _training(survey: Survey, point: TradeoffPoint) -> None:
     """How to train, and the button: a run like a sweep, which goes on without this page."""
     from core.jobs.recoveries import RecoverySpec, about_point
-    from core.training.recover_spec import RecoverSpec
 
     with st.form("recover", border=False):
         left, right = st.columns(2)
-        epochs = left.number_input("Epochs at most", 1, 500, 10, help="It stops after 3 without a better one.")
-        lr = right.number_input("Peak rate", 1e-6, 1.0, 1e-3, format="%.0e", help="Of AdamW; a cosine down to 0.")
+        epochs = left.number_input("Epochs at most", 1, 500, 10)
+        lr = right.number_input("Peak rate", 1e-6, 1.0, 1e-3, format="%.0e", help="Of AdamW.")
         distil = st.selectbox("Learns from", list(DISTIL), 1, format_func=DISTIL.__getitem__)
+        schedule = left.selectbox("Schedule", list(SCHEDULES), format_func=SCHEDULE_WORDS.__getitem__)
+        patience = right.number_input("Stop after", 0, 100, 3, help="Epochs without a better one; 0 never stops early.")
         seed = left.number_input("Seed", 0, 1_000_000, 0)
         samples = right.number_input("Training examples (0: all)", 0, 10_000_000, 0, 1000)
         pressed = st.form_submit_button("Train", type="primary")
@@ -68,7 +72,13 @@ def _training(survey: Survey, point: TradeoffPoint) -> None:
     if not pressed:
         return
     training = RecoverSpec(
-        epochs=int(epochs), lr=float(lr), distil=float(distil), seed=int(seed), samples=int(samples) or None
+        epochs=int(epochs),
+        lr=float(lr),
+        schedule=schedule,
+        distil=float(distil),
+        patience=int(patience),
+        seed=int(seed),
+        samples=int(samples) or None,
     )
     try:
         services.recover(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import streamlit as st
 
 from app import frame, services, state, tradeoffs, widgets
 from core.errors import InputError
-from core.jobs.records import Run
+from core.jobs.records import Point, Run
 
 POLL = 1.0
 
@@ -32,18 +31,18 @@ def progress(run: Run) -> None:
             right.button("Go on", key=f"resume-{run.id}", on_click=_do, args=("resume", run.id), width="stretch")
         elif run.state != "cancelling":
             right.button("Cancel", key=f"stop-{run.id}", on_click=_do, args=("cancel", run.id), width="stretch")
-        for point in points:
-            curve = ((point.progress or {}).get("found") or {}).get("curve", ())
-            if len(curve) > 1:
-                _curve(curve, run.model)
+        _curves(points, run)
 
 
-def _curve(curve: Sequence[dict[str, Any]], model: str) -> None:
-    """A training so far, epoch by epoch."""
-    from app.figures.recovery import recovery_alt, recovery_figure, recovery_table
+def _curves(points: Sequence[Point], run: Run) -> None:
+    """Trainings as far as they came, epoch by epoch: those under way, and those that were cancelled."""
+    for point in points:
+        curve = ((point.progress or {}).get("found") or {}).get("curve", ())
+        if len(curve) > 1:
+            from app.figures.recovery import recovery_alt, recovery_figure, recovery_table
 
-    figure = recovery_figure(curve, going=True, look=widgets.look())
-    widgets.figure(figure, recovery_alt(curve), recovery_table(curve), f"{model}-recovery")
+            figure = recovery_figure(curve, kept=False, look=widgets.look())
+            widgets.figure(figure, recovery_alt(curve), recovery_table(curve), f"{run.model}-recovery")
 
 
 def page() -> None:
@@ -123,6 +122,7 @@ def _detail(run: Run) -> None:
         if run.error:
             st.error(frame.literal(run.error), icon=":material/error:")
         points = services.run_points([run.id])
+        _curves(points, run)
         errors = {point.error for point in points if point.error}
         for error in sorted(errors)[:3]:
             st.warning(frame.literal(error), icon=":material/warning:")

@@ -47,6 +47,7 @@ def sweep(
     limit: Annotated[int | None, typer.Option(min=1, help="test examples to use; all by default")] = None,
     samples: Annotated[int, typer.Option(min=1, help="training inputs to calibrate on, no labels")] = 1000,
     timed: Annotated[bool, typer.Option("--latency", help="also time every plan against the dense network")] = False,
+    floor: Annotated[float, typer.Option(min=0.0, max=1.0, help="least share of its cost that any layer keeps")] = 0.0,
     measured: Annotated[str, typer.Option("--sensitivity", help="allocate by the damages this run measured")] = "",
     arch: ArchOption = "",
     detach: DetachOption = False,
@@ -73,6 +74,7 @@ def sweep(
         limit=limit,
         samples=samples,
         timed=timed,
+        floors={view.name: floor for view in journeys.survey_of(opened).views} if floor else {},
         sensitivity=_found(store, measured).id if measured else "",
     )
     _start(store.add_run(sweep_run(spec)), store, detach, as_json)

@@ -73,12 +73,10 @@ def recover_plan(
     inputs = journeys.prepared(opened, data, inputs)
     sparse = tuple(e.layer + SPARSE[e.form.family] for e in plan.layers if e.form.family in SPARSE)
     curve = []
-    for log in recover(new, dense, inputs, labels, spec, sparse):
+    for log in recover(new, dense, inputs, labels, spec, sparse, progress):
         curve.append(log)
         if told is not None:
             told(log)
-        if progress is not None:
-            progress(f"training, held-out accuracy {log.held_out:.1%}, epoch", log.epoch, spec.epochs)
     how = f"{len(inputs):,} labelled training examples, {curve[-1].epoch} epochs, seed {spec.seed}"
     after = accuracy(new, x, y, spec.seed, f"{words}, after training on {how}", progress)
     times = latency(dense, new, x[:1], progress=progress) if timed else None

@@ -13,9 +13,9 @@ from app.figures.theme import LIGHT, Theme, dress
 Log = Mapping[str, Any]
 
 
-def recovery_figure(curve: Sequence[Log], *, going: bool = False, look: Theme = LIGHT, height: int = 280) -> go.Figure:
+def recovery_figure(curve: Sequence[Log], *, kept: bool = True, look: Theme = LIGHT, height: int = 280) -> go.Figure:
     """Accuracy on the held-out training examples after every epoch, epoch 0 before any. curve: records as
-    `core.training.recover_spec.EpochLog` holds them. going: there are more epochs to come."""
+    `core.training.recover_spec.EpochLog` holds them. kept: the best epoch's weights stayed; not so under way or cancelled."""
     epochs = [log["epoch"] for log in curve]
     accuracy = [100 * log["held_out"] for log in curve]
     best = max(log["epoch"] for log in curve if log["best"])
@@ -33,10 +33,7 @@ def recovery_figure(curve: Sequence[Log], *, going: bool = False, look: Theme = 
     )
     line = {"color": look.muted, "width": 1.5, "dash": "dash"}
     fig.add_shape(type="line", yref="paper", y0=0, y1=1, x0=best, x1=best, line=line, layer="below")
-    if going:
-        words = f"best so far: epoch {best}" if best else "nothing better than before yet"
-    else:
-        words = f"epoch {best} stayed" if best else "nothing was better than before"
+    words = (f"epoch {best} stayed" if kept else f"best: epoch {best}") if best else "nothing was better than before"
     side = "right" if best > 0.6 * epochs[-1] else "left"
     fig.add_annotation(
         text=words, x=best, y=0.04, yref="paper", xanchor=side, showarrow=False, font={"size": look.small}

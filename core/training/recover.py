@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +18,24 @@ from torch import Tensor, nn
 from core.errors import InputError
 from core.training.recover_spec import EpochLog, RecoverSpec, checked
 
+Progress = Callable[[str, int, int], None]
+
 HELD = 0.1
 """Share of the training examples that choose the epoch and are not trained on."""
 
 
 def recover(
-    model: nn.Module, dense: nn.Module, x: Tensor, y: Tensor, spec: RecoverSpec, sparse: tuple[str, ...] = ()
+    model: nn.Module,
+    dense: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    spec: RecoverSpec,
+    sparse: tuple[str, ...] = (),
+    progress: Progress | None = None,
 ) -> Iterator[EpochLog]:
     """Trains `model` in place on inputs x (N, ...), already normalised, and labels y (N,), beside the frozen `dense`.
 
-    sparse  names of layers whose zeros stay zeros.
+    sparse  names of layers whose zeros stay zeros. progress  hears of every step, and may raise to end the training.
     Afterwards, or when it is closed, `model` has the weights of its best epoch and is in evaluation mode. Order and
     held-out part come from `spec.seed`; dropout, where there is any, draws from torch's own generator. InputError for
     fewer than ten examples, or a loss that is not finite: it says at which epoch and what to try, and the best weights
@@ -47,6 +55,7 @@ def recover(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, spec.schedule))
     started = time.perf_counter()
     best, kept, since = _accuracy(model, x[out], y[out]), copy.deepcopy(model.state_dict()), 0
+    now = best
     try:
         yield EpochLog(0, math.nan, best, spec.lr, 0.0, True)
         for epoch in range(1, spec.epochs + 1):
@@ -57,6 +66,11 @@ def recover(
                 rows = shuffled[start : start + spec.batch]
                 if len(rows) < 2 and start:  # BatchNorm cannot take the statistics of one example
                     continue
+                if progress is not None:
+                    done = (epoch - 1) * steps // spec.epochs + start // spec.batch
+                    progress(
+                        f"training, epoch {epoch} of {spec.epochs}, held-out accuracy {now:.1%}, step", done, steps
+                    )
                 at = rest[rows]
                 loss = _loss(model(x[at]), y[at], wanted[rows] if wanted is not None else None, spec)
                 if not torch.isfinite(loss):

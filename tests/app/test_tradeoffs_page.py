@@ -77,6 +77,7 @@ def test_explore_starts_one_run_with_what_was_chosen(
 ) -> None:
     plan = Plan(mlp.model).with_form(mlp.views[0].name, LowRank(9))
     page = open_page("tradeoffs", mlp, plan, lock=mlp.views[0].name)
+    next(box for box in page.number_input if box.label.startswith("Least share")).set_value(5)
     pages.press(page, "Explore")
     (run,) = store.runs()
     asked = spec_of(run)
@@ -84,6 +85,7 @@ def test_explore_starts_one_run_with_what_was_chosen(
     assert (asked.model, asked.data, asked.digest) == ("digits-mlp", "digits", mlp.model.digest)
     assert asked.methods == ("greedy",) and asked.families == ("factored",) and asked.timed and asked.limit is None
     assert asked.pins == {mlp.views[0].name: {"family": "lowrank", "rank": 9}}
+    assert asked.floors == {view.name: 0.05 for view in mlp.views}
     assert any("waiting to start" in bar.proto.text for bar in page.get("progress"))
     pages.press(page, "Explore")
     assert len(store.runs()) == 1, "the same sweep is the same run"
@@ -142,10 +144,13 @@ def test_a_point_can_be_trained_as_a_run_and_its_curve_is_shown(
     page = open_page("tradeoffs", mlp)
     pages.press(page, "Take it in hand")
     next(box for box in page.number_input if box.label == "Epochs at most").set_value(4)
+    next(box for box in page.number_input if box.label == "Stop after").set_value(0)
+    next(box for box in page.selectbox if box.label == "Schedule").set_value("constant")
     pages.press(page, "Train")
     (run,) = store.runs("recover")
     (point,) = store.points(run.id)
     assert launched == [run.id] and point.request["do"] == "recover" and point.request["training"]["epochs"] == 4
+    assert (point.request["training"]["schedule"], point.request["training"]["patience"]) == ("constant", 0)
     assert point.request["plan"] == store.points(id)[2].request["plan"] and point.request["limit"] == 500
     log = {"loss": 0.5, "lr": 0.001, "seconds": 1.0}
     curve = [{**log, "epoch": i, "held_out": 0.9 + 0.01 * i, "best": True} for i in range(3)]
@@ -176,7 +181,12 @@ def test_a_training_under_way_shows_its_curve_and_how_far_it_is(open_page: Open,
     assert bar.proto.value == 25 and "training, epoch 2 of 8" in bar.proto.text
     drawn = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "recovery" in c.proto.id)
     assert drawn["data"][0]["y"] == pytest.approx([50, 60, 70])
-    assert any("best so far: epoch 2" in note["text"] for note in drawn["layout"]["annotations"])
+    assert any("best: epoch 2" in note["text"] for note in drawn["layout"]["annotations"])
+    store.set_state(run.id, "cancelled")
+    page.session_state["runs-table"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+    pages.run(page)
+    kept = next(json.loads(c.proto.spec) for c in page.get("plotly_chart") if "recovery" in c.proto.id)
+    assert any("best: epoch 2" in note["text"] for note in kept["layout"]["annotations"]), "stopping keeps the curve"
 
 
 def test_sensitivity_is_a_run_whose_layers_appear_as_they_come(

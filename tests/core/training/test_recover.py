@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.errors import InputError
+from core.errors import Cancelled, InputError
 from core.training.recover import recover
 from core.training.recover_spec import EpochLog, RecoverSpec, checked
 
@@ -89,6 +89,25 @@ def test_the_best_epoch_is_what_stays_however_it_ends() -> None:
                 run.close()
                 break
         assert torch.equal(model[0].weight, weights) and not model.training
+
+
+def test_it_can_be_stopped_between_two_steps() -> None:
+    """Who hears of a step may end it there; the best epoch so far stays, as ever."""
+    teacher, x, y = problem()
+    told: list[tuple[str, int, int]] = []
+
+    def progress(*words: object) -> None:
+        told.append(words)  # type: ignore[arg-type]
+        if len(told) == 9:
+            raise Cancelled("enough")
+
+    model, found = student(), []
+    with pytest.raises(Cancelled):
+        for log in recover(model, teacher, x, y, RecoverSpec(epochs=3, distil=0.0, lr=0.1), progress=progress):
+            found.append(log)
+            weights = model[0].weight.detach().clone()
+    assert [words[1] for words in told] == list(range(9)) and {words[2] for words in told} == {18}
+    assert len(found) == 2 and found[1].best and torch.equal(model[0].weight, weights) and not model.training
 
 
 def test_it_stops_when_nothing_gets_better() -> None:

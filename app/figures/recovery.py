@@ -15,7 +15,7 @@ Log = Mapping[str, Any]
 
 def recovery_figure(curve: Sequence[Log], *, kept: bool = True, look: Theme = LIGHT, height: int = 280) -> go.Figure:
     """Accuracy on the held-out training examples after every epoch, epoch 0 before any. curve: records as
-    `core.training.recover_spec.EpochLog` holds them. kept: the best epoch's weights stayed; not so under way or cancelled."""
+    `core.training.recover_spec.EpochLog` holds them. kept: whether the best epoch's weights stayed; False under way."""
     epochs = [log["epoch"] for log in curve]
     accuracy = [100 * log["held_out"] for log in curve]
     best = max(log["epoch"] for log in curve if log["best"])

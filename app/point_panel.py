@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
-from app import frame, services, state, tradeoffs, widgets
+from app import frame, run_panels, services, state, tradeoffs, widgets
 from app.glossary import help_text
 from core.compression.survey import Survey
 from core.compression.tradeoff import TradeoffPoint
 from core.errors import InputError
-from core.jobs.records import Point
+from core.jobs.records import Point, Run
 from core.training.recover_spec import SCHEDULES, RecoverSpec
 
 DISTIL = {0.0: "labels alone", 0.5: "half labels, half the dense network", 1.0: "the dense network alone, no labels"}
@@ -19,7 +20,14 @@ DISTIL = {0.0: "labels alone", 0.5: "half labels, half the dense network", 1.0: 
 SCHEDULE_WORDS = {"cosine": "a cosine down to 0", "constant": "constant"}
 
 
-def one(survey: Survey, point: TradeoffPoint, stored: Point) -> None:
+def trainings(point: TradeoffPoint, runs: Sequence[Run]) -> list[Run]:
+    """Runs that train the plan of this point now; their progress stands beside it."""
+    from core.jobs.recoveries import KIND
+
+    return [run for run in runs if run.kind == KIND and not run.over and run.spec.get("plan") == point.plan]
+
+
+def one(survey: Survey, point: TradeoffPoint, stored: Point, runs: Sequence[Run]) -> None:
     """One point with its numbers and what can be done with it."""
     plan = tradeoffs.plan_of(point, survey)
     st.markdown(f"**{frame.literal(point.label)}**, seed {point.seed}")
@@ -30,9 +38,12 @@ def one(survey: Survey, point: TradeoffPoint, stored: Point) -> None:
         if plan is not None and st.button("Load into Tune", type="primary", icon=":material/tune:", key="load-plan"):
             state.change_plan(plan)
             st.switch_page("app/pages/tune.py")
+        trained = [run for run in runs if run.spec.get("plan") == point.plan]  # a new one closes the form
         if point.before is None and point.accuracy is not None:
-            with st.popover("Recover by training", icon=":material/model_training:"):
+            with st.popover("Recover by training", key=f"recover-{len(trained)}", icon=":material/model_training:"):
                 _training(survey, point)
+    for run in trainings(point, runs):
+        run_panels.progress(run)
     if stored.result and stored.result.get("curve"):
         _trained(survey, point, stored)
 

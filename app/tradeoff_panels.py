@@ -86,8 +86,10 @@ def _results(survey: Survey, going: bool) -> None:
     known = _known(survey)
     if going and not any(run.going for run in known.runs):
         st.rerun()
+    chosen = _chosen(known)
+    beside = point_panel.trainings(chosen[0], known.runs) if len(chosen) == 1 else []
     for run in known.runs:
-        if not run.over:
+        if not run.over and run not in beside:
             run_panels.progress(run)
         elif run.state == "failed" and run == known.runs[0]:
             st.error(frame.literal(run.error) or "No point of the last run could be measured.", icon=":material/error:")
@@ -168,15 +170,20 @@ def _clicked() -> None:
         state.keep(CHOSEN, list(dict.fromkeys(keys))[:IN_HAND])
 
 
+def _chosen(known: _Known) -> list[TradeoffPoint]:
+    """The points in hand that there are."""
+    by_key = {point.key: point for point in known.points}
+    return [by_key[key] for key in state.value(CHOSEN) or () if key in by_key]
+
+
 def _in_hand(survey: Survey, known: _Known, axis: str) -> None:
     """One point with its numbers and the way to Tune, or several against one another, layer by layer."""
-    by_key = {point.key: point for point in known.points}
-    chosen = [by_key[key] for key in state.value(CHOSEN) or () if key in by_key]
+    chosen = _chosen(known)
     if not chosen:
         return
     with st.container(border=True):
         for point in chosen[:1] if len(chosen) == 1 else ():
-            point_panel.one(survey, point, known.stored[point.key])
+            point_panel.one(survey, point, known.stored[point.key], known.runs)
         if len(chosen) > 1:
             _several(survey, chosen, axis)
         st.button("Put down", key="tradeoff-none", on_click=lambda: state.keep(CHOSEN, []))

@@ -54,8 +54,8 @@ def activation(name: str) -> Activation:
 
 
 SMOOTH: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": torch.nn.functional.gelu,
-    "silu": torch.nn.functional.silu,
+    "gelu": lambda z: 0.5 * z * torch.erfc(-z / math.sqrt(2.0)),
+    "silu": lambda z: z * torch.sigmoid(z),
     "tanh": torch.tanh,
 }
 

@@ -118,8 +118,12 @@ def data_rescale(W: Tensor, Y: Tensor, X: Tensor, slope: float = 0.0, X_new: Ten
     """(m,) by which to multiply the rows of Y (m, d): the least-squares fit of relu(Y x) to relu(W x) over inputs X
     (n, d), row by row; leaky with `slope`. X_new  what reaches Y instead, in a network whose earlier layers have
     changed (sequential). 1 for a row that gives nothing. Never negative, so that it stays before the ReLU."""
-    wanted = torch.nn.functional.leaky_relu(as_float64(X) @ as_float64(W).mT, slope)
-    given = torch.nn.functional.leaky_relu(as_float64(X if X_new is None else X_new) @ as_float64(Y).mT, slope)
+
+    def outputs(M: Tensor, inputs: Tensor) -> Tensor:
+        z = as_float64(inputs) @ as_float64(M).mT
+        return torch.where(z > 0, z, slope * z)
+
+    wanted, given = outputs(W, X), outputs(Y, X if X_new is None else X_new)
     whole = given.square().sum(0)
     fit = ((wanted * given).sum(0) / whole.clamp_min(1e-300)).clamp_min(0.0)
     return torch.where(whole > 0, fit, torch.ones_like(fit))

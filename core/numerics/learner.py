@@ -53,9 +53,11 @@ def estimate(X: Tensor, F: Tensor, estimator: str = "active") -> Tensor:
         return _active(X, F)[0]
     if estimator == "ols":
         ones = torch.cat([X, torch.ones_like(X[:, :1])], 1)
-        return 2.0 * torch.linalg.lstsq(ones, F).solution[:-1].mT
+        slope: Tensor = torch.linalg.lstsq(ones, F).solution[:-1].mT
+        return 2.0 * slope
     if estimator in ("chow", "centred"):
-        return 2.0 / n * (F - F.mean(0) if estimator == "centred" else F).mT @ X
+        outputs = F - F.mean(0) if estimator == "centred" else F
+        return 2.0 / n * outputs.mT @ X
     raise ValueError(f"an estimator is one of {ESTIMATORS}, got {estimator!r}")
 
 

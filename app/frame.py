@@ -16,12 +16,12 @@ from core.provenance import Measurement, measurement_of
 _STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 4.25rem; padding-bottom: 2rem; }
 [data-testid="stMetricDelta"] svg { display: none; }
-[data-selected="true"] p { color: CanvasText; }
+[data-selected="true"] p, [data-testid="stSliderThumbValue"] * { color: CanvasText; }
 [data-testid="stHeader"] a:focus-visible { outline: 3px solid currentColor; }
 </style>"""
 """Less empty space above the heading: on a projector every line counts. No arrow beside conditions. The chosen segment
-in the colour of text: in the dark theme the primary colour, which carries white, is too dark to be read on it. A
-visible focus in the navigation."""
+and the value of a slider in the colour of text: in the dark theme the primary colour, which carries white, is too dark
+to be read on it. A visible focus in the navigation."""
 
 POLL = 0.5
 """Seconds between looks at a running job."""

@@ -33,6 +33,7 @@ HEIGHT = {
     "core.zip_export": 5,
     "core.catalogue": 6,
     "core.journeys": 7,
+    "core.layer_functions": 7,
     "core.layer_measures": 7,
     "core.recovery": 7,
     "core.jobs": 7,

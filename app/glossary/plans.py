@@ -23,6 +23,20 @@ FORMS: dict[str, Term] = {
         "r (m + n) parameters",
         "Zhang, Zou, He and Sun 2016",
     ),
+    "function loss": Term(
+        "Function loss",
+        "What a layer's outputs behind its activation lose, relative to their size, over Gaussian inputs.",
+        r"\frac{E \lVert f(W x) - f(Y x) \rVert^2}{E \lVert f(W x) \rVert^2}",
+        "a share, 0 for the layer itself and 1 for none of it",
+        "the question: Vodrahalli et al. 2022; the formulas are this project's",
+    ),
+    "low-rank start": Term(
+        "Low-rank start",
+        "A network whose layers begin as two factors that keep their function, to be trained from there.",
+        "",
+        "none",
+        "the idea: Vodrahalli et al. 2022; what is skipped: Khodak et al. 2021",
+    ),
     "low-rank, inputs first": Term(
         "Low-rank, inputs first",
         "A convolution as 1 × 1 into r channels, then k × k, which pays where there are many input channels.",

@@ -43,7 +43,7 @@ class Traced:
         for module in root.modules():
             if getattr(module, "inplace", False) is True:
                 module.inplace = False
-        graph = _Tracer(self.names).trace(root)
+        graph = LayerTracer(self.names).trace(root)
         if channels_last:
             root.to(memory_format=torch.channels_last)
         for node in graph.nodes:
@@ -107,7 +107,7 @@ class Traced:
         graph.erase_node(norm)
 
 
-class _Tracer(fx.Tracer):
+class LayerTracer(fx.Tracer):
     """Goes into every module but torch's own and the layers to be exchanged."""
 
     def __init__(self, names: set[str]) -> None:

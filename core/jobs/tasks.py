@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import journeys, layer_measures
+from core import journeys, layer_functions, layer_measures
 from core.compression.plans import Plan
 from core.errors import Cancelled, InputError, RankscopeError
 from core.networks.demo_files import demo_names, demo_path
@@ -152,6 +152,16 @@ def _sensitivity(request: Request, progress: Steps) -> Any:
     return {"found": [asdict(entry) for entry in found]}
 
 
+def _function_curves(request: Request, progress: Steps) -> Any:
+    asked = {name: request[name] for name in ("layer", "objective")}
+    return asdict(layer_functions.function_curves(opened_model(request), **asked, progress=progress))
+
+
+def _network_start(request: Request, progress: Steps) -> Any:
+    asked = {name: request[name] for name in ("fraction", "method", "scale")}
+    return layer_functions.network_start(opened_model(request), **asked)
+
+
 def _joint_damage(request: Request, progress: Steps) -> Any:
     asked = {name: request[name] for name in ("samples", "seed", "fit")}
     plan = Plan.from_json(request["plan"])
@@ -191,6 +201,8 @@ TASKS: dict[str, Task] = {
     "recover": _recover,
     "sensitivity": _sensitivity,
     "joint_damage": _joint_damage,
+    "function_curves": _function_curves,
+    "network_start": _network_start,
     "export": _export,
 }
 

@@ -21,7 +21,7 @@ import math
 import torch
 from torch import Tensor
 
-from core.numerics import nkp
+from core.numerics import hermite, nkp, relu
 from core.numerics.relu import SCALES, Objectives, objective, scale_of
 from core.numerics.svd import as_float64, as_tensor, checked_rank, factor_dtype, svd
 
@@ -49,9 +49,10 @@ def lowrank_init(
 ) -> Factors:
     """A (m, r), B (r, d) of `method`, in W's type and on its device.
 
-    objective  what follows the layer, see `relu`. scale  of the rows, of `relu.SCALES`; "spectral", "orthogonal" and
-    "kaiming" have none, and with "bn" rows keep the norm of W's. gamma (m,)  BatchNorm's scales, for "bn". C (d, d)
-    second moment of the inputs, for "whitened". seed  of what is random. A zero row of W stays zero.
+    objective  what follows the layer: of `relu`, or an activation of `hermite` for "spectral" and "rescaled". scale  of
+    the rows, of `relu.SCALES`; "spectral", "orthogonal" and "kaiming" have none, and with "bn" rows keep the norm of
+    W's. gamma (m,)  BatchNorm's scales, for "bn". C (d, d)  second moment of the inputs, for "whitened". seed  of what
+    is random. A zero row of W stays zero.
 
     ValueError for an unknown method, objective or scale, a rank outside 1..min(m, d), values that are not finite, or
     "whitened" without C."""
@@ -69,10 +70,19 @@ def lowrank_init(
         made = _whitened(D, r, C, objective, scale)
     elif method == "sampled":
         made = _sampled(D, r, objective, scale, seed, gamma)
+    elif _expanded(objective):
+        if method not in ("spectral", "rescaled"):
+            raise ValueError(f"under {objective} there are spectral and rescaled, got {method!r}")
+        made = _projected(D, row_space(D, r, method, "linear"), objective, scale, method == "spectral")
     else:
         made = _projected(D, row_space(D, r, method, objective, seed, gamma), objective, scale, method == "spectral")
     kind = factor_dtype(as_tensor(W))
     return made[0].to(kind), made[1].to(kind)
+
+
+def function_loss(W: Tensor, Y: Tensor, by: Objectives, gamma: Tensor | None = None) -> float:
+    """`relu.layer_loss` or `hermite.layer_loss`, whichever knows what follows the layer."""
+    return hermite.layer_loss(W, Y, str(by)) if _expanded(by) else relu.layer_loss(W, Y, by, gamma)
 
 
 def row_space(D: Tensor, r: int, method: str, by: Objectives, seed: int = 0, gamma: Tensor | None = None) -> Tensor:
@@ -129,15 +139,26 @@ def data_rescale(W: Tensor, Y: Tensor, X: Tensor, slope: float = 0.0, X_new: Ten
     return torch.where(whole > 0, fit, torch.ones_like(fit))
 
 
+def _expanded(by: Objectives) -> bool:
+    """Whether what follows is an activation of `hermite`."""
+    return isinstance(by, str) and (by in hermite.SMOOTH or by.startswith(("relu+", "relu-")))
+
+
 def _projected(D: Tensor, Q: Tensor, by: Objectives, scale: str, plain: bool) -> Factors:
     """Rows projected on the span of Q, at their norms. A row at a right angle to it takes its first direction."""
-    how, P, a = objective(by), D @ Q, D.norm(dim=1)
+    P, a = D @ Q, D.norm(dim=1)
     p = P.norm(dim=1)
-    if plain or (scale == "none" and not how.scale_free):
+    free = not _expanded(by) and objective(by).scale_free
+    if plain or (scale == "none" and not free):
         return balanced(P, Q)
     lost = (p <= 1e-14 * a) & (a > 0)
     rho = (p / a.clamp_min(1e-300)).clamp(0.0, 1.0)
-    s = torch.ones_like(rho) if how.scale_free else scale_of(rho, how, scale)
+    if free or scale == "norm":
+        s = torch.ones_like(rho)
+    elif _expanded(by):
+        s = hermite.best_norms(str(by), a, rho) / a.clamp_min(1e-300)
+    else:
+        s = scale_of(rho, by, scale)
     first = torch.zeros_like(P)
     first[:, 0] = 1.0
     unit = torch.where(lost[:, None], first, P / p.clamp_min(1e-300)[:, None])

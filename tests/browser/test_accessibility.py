@@ -35,10 +35,15 @@ def test_axe_finds_nothing_and_every_plot_has_a_name_and_a_table(visit: Visit, d
     here.go("Tune").drag(6, 1.0, 0.97)
     here.sees("past break-even")
     here.until(lambda: "%" in here.metric("Accuracy"), "the accuracy was not measured")
-    for view in ("Before and after", "Layer in hand", "Edit as a table"):
+    for view in ("Before and after", "Layer in hand", "Low rank + sparse", "Edit as a table"):
         here.page.get_by_text(view, exact=True).click()
         here.rest()
         found[view], unnamed[view] = violations(here), plots(here)
+    assert here.page.get_by_role("application", name="Layer bars").count() == 1
+    here.go("Initialisation")
+    here.sees("Layers in factors")
+    here.page.wait_for_selector(".stPlotlyChart .main-svg")
+    found["Initialisation"], unnamed["Initialisation"] = violations(here.rest(600)), plots(here)
     for key in "osh":
         here.dialog(key)
         found[key] = violations(here)
@@ -46,7 +51,6 @@ def test_axe_finds_nothing_and_every_plot_has_a_name_and_a_table(visit: Visit, d
         here.page.get_by_role("dialog").wait_for(state="detached")
     assert {where: one for where, one in found.items() if one} == {}
     assert {where: one for where, one in unnamed.items() if one} == {}
-    assert here.page.get_by_role("application", name="Layer bars").count() == 1
     assert here.errors == []
 
 
@@ -72,10 +76,12 @@ def test_the_table_twin_holds_the_numbers_of_the_plot(visit: Visit) -> None:
     assert "58618" in [cell.replace(",", "") for cell in cells], cells
 
 
-@pytest.mark.parametrize("where", ["", "spectra", "tune"])
+@pytest.mark.parametrize("where", ["", "spectra", "tune", "initialisation"])
 def test_a_narrow_window_never_scrolls_sideways(visit: Visit, where: str) -> None:
     here = visit(where, width=390, height=844)
-    here.page.wait_for_selector(".stPlotlyChart .main-svg" if where == "spectra" else ".rb[data-bars]")
+    here.page.wait_for_selector(
+        ".stPlotlyChart .main-svg" if where in ("spectra", "initialisation") else ".rb[data-bars]"
+    )
     here.rest()
     assert here.page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
     assert here.page.evaluate("document.documentElement.scrollWidth") <= 390

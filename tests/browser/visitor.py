@@ -12,7 +12,7 @@ WAIT = 30_000
 """Longest wait for anything, in milliseconds; generous, because time is the benchmark's business."""
 
 RESTING = "[data-testid=stApp][data-test-script-state=notRunning][data-test-connection-state=CONNECTED]"
-PROBES = re.compile(r"/(spectra|tune|tradeoffs|runs)/_stcore/(health|host-config)$")
+PROBES = re.compile(r"/(spectra|tune|tradeoffs|initialisation|runs)/_stcore/(health|host-config)$")
 """On a deep link Streamlit's own script looks for its server under the page's path first; a 404 is its answer."""
 
 

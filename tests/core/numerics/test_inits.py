@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.numerics import nkp
-from core.numerics.inits import METHODS, data_rescale, lowrank_init, row_rescale
+from core.numerics.inits import METHODS, data_rescale, function_loss, lowrank_init, row_rescale
 from core.numerics.relu import layer_loss, loss_curve
 from tests.core.numerics.test_relu import A, B, families, normal, truncated
 
@@ -201,6 +201,20 @@ def test_data_rescaling_is_the_least_squares_fit_of_each_row() -> None:
 def test_what_makes_no_sense_is_refused(bad: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         lowrank_init(**{"W": A, "r": 2, **bad})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "tanh", "relu+0.5"])
+def test_other_activations_have_their_best_norms(name: str) -> None:
+    W = normal(16, 20, 12, 0.4)
+    spectral, rescaled = (
+        function_loss(W, torch.mm(*lowrank_init(W, 3, m, name)), name) for m in ("spectral", "rescaled")
+    )
+    for factor in (0.97, 1.03):
+        moved = torch.mm(*lowrank_init(W, 3, "rescaled", name)) * factor
+        assert function_loss(W, moved, name) > rescaled
+    assert rescaled < spectral
+    with pytest.raises(ValueError, match="spectral and rescaled"):
+        lowrank_init(W, 3, "nkp", name)
 
 
 def test_zero_rows_stay_zero() -> None:

@@ -14,10 +14,10 @@ than a layer of the other and so have less chance to be undisturbed. Whole turns
 on one thread.
 
 What bounds it: of the multiply-adds of re-evaluation 47 % lie behind the layers and are done again. In a replay 83 % of
-the time is in convolutions, at 77 thousand million multiply-adds a second where a plain matrix product reaches 83 on the
-same core, so little is left to win there; re-evaluation runs at 35. The rest of the gain is BatchNorm folded, images
-channels last, and stacks of moderate size (1 to 8 MB make no difference; fusing ReLU and sums into convolutions would
-save another tenth).
+the time is in convolutions, at 77 thousand million multiply-adds a second where a plain matrix product reaches 83 on
+the same core, so little is left to win there; re-evaluation runs at 35. The rest of the gain is BatchNorm folded,
+images channels last, and stacks of moderate size (1 to 8 MB make no difference; fusing ReLU and sums into convolutions
+would save another tenth).
 
 Needs ResNet-20 and CIFAR-10 in the folder of shared models and data beside the project.
 """

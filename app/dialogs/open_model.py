@@ -19,7 +19,7 @@ UPLOAD = "upload"
 ARCH_HELP = (
     "Leave this empty to recognise the network from names and shapes. Otherwise write for example `resnet20`, "
     "`resnet18`, `mlp:64-128-10`, `convnet:1-16-32-10`, `autoencoder:64-32-8` or `transformer`; options follow a "
-    "colon, as in `resnet20:classes=100`."
+    "colon, as in `resnet20:classes=100`, or `resnet20:size=28` for images of 28 × 28."
 )
 
 

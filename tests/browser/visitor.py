@@ -48,14 +48,7 @@ class Visitor:
     def open(self, where: str = "") -> Visitor:
         """Go to a path of the app (with its query) or to a whole address, and wait until the page rests."""
         self.page.goto(where if "://" in where else f"{self.address}/{where}")
-        return self.settled()
-
-    def settled(self) -> Visitor:
-        """Wait until the page rests and its bars, where it has some, say which layer is in hand."""
-        self.rest()
-        script = "() => !document.querySelector('.rb') || document.querySelector('.rb-line')?.textContent"
-        self.page.wait_for_function(script, timeout=WAIT)
-        return self
+        return self.rest()
 
     def rest(self, quiet: int = 250) -> Visitor:
         """Wait until the script rests and stays so for ``quiet`` milliseconds."""
@@ -75,7 +68,7 @@ class Visitor:
         self.rest()
         self.page.get_by_role("link", name=title, exact=True).first.click()
         self.page.wait_for_function("path => location.pathname.endsWith(path)", arg=_path(title))
-        return self.settled()
+        return self.rest()
 
     def link(self) -> str:
         return str(self.page.url)
@@ -145,10 +138,15 @@ class Visitor:
         return str(self.page.locator(".rb").get_attribute(f"data-{name}"))
 
     def total(self) -> str:
-        return self.text(".rb-total")
+        return self._said(".rb-total")
 
     def line(self) -> str:
-        return self.text(".rb-line")
+        return self._said(".rb-line")
+
+    def _said(self, selector: str) -> str:
+        """Words of the bars, which they write a moment after they are there."""
+        self.until(lambda: self.text(selector) != "", "the bars say nothing")
+        return self.text(selector)
 
     def shows(self, other: Visitor) -> None:
         """Wait until its bars say what another visitor's say."""

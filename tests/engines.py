@@ -86,7 +86,7 @@ def cluster(
         made.stop()
 
 
-def wait_until(true: Callable[[], object], seconds: float = 30.0) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 90.0) -> None:
     """Waits for it; fails the test if it does not come."""
     until = time.monotonic() + seconds
     while not true():

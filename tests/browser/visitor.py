@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-WAIT = 30_000
+WAIT = 90_000
 """Longest wait for anything, in milliseconds; generous, because time is the benchmark's business."""
 
 RESTING = "[data-testid=stApp][data-test-script-state=notRunning][data-test-connection-state=CONNECTED]"

@@ -80,7 +80,7 @@ def test_it_is_gone_when_nobody_has_asked_anything_for_a_while(home: Path, monke
     engine.close()
     start = time.monotonic()
     assert processes_of(home)
-    wait_until(lambda: not processes_of(home), 20)
+    wait_until(lambda: not processes_of(home))
     assert time.monotonic() - start > 1.0
 
 
@@ -95,7 +95,7 @@ def test_it_does_not_outlive_the_process_that_was_using_it(home: Path, monkeypat
     assert user.stdout is not None and user.stdout.readline() == "one\n"
     user.kill()
     user.communicate()
-    wait_until(lambda: not processes_of(home), 20)
+    wait_until(lambda: not processes_of(home))
 
 
 @pytest.mark.parametrize("part", ["dask_scheduler", "dask_worker"])

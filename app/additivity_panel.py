@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import frame, run_panels, services, sources, state, widgets
+from app import frame, run_panels, services, state, widgets
 from app.glossary import help_text
 from core.compression.plans import LayerPlan, Plan
 from core.compression.sensitivity import LayerSensitivity
@@ -57,8 +57,7 @@ def going(survey: Survey, sensitivity: str) -> bool:
 def _latest(survey: Survey, sensitivity: str) -> Run | None:
     from core.jobs.additivities import KIND
 
-    runs = services.runs(survey.model.digest, sources.path_of(state.get().data))
-    return next((run for run in runs if run.kind == KIND and run.spec.get("sensitivity") == sensitivity), None)
+    return next((run for run in services.runs_of(survey, KIND) if run.spec.get("sensitivity") == sensitivity), None)
 
 
 def _offer(survey: Survey, measured: Run, before: Run | None) -> None:
@@ -97,8 +96,7 @@ def _plans(survey: Survey) -> tuple[tuple[str, str], ...]:
     from core.jobs.additivities import MOST
     from core.jobs.sweeps import KIND
 
-    runs = services.runs(survey.model.digest, sources.path_of(state.get().data))
-    points = services.run_points([run.id for run in runs if run.kind == KIND])
+    points = services.run_points([run.id for run in services.runs_of(survey, KIND)])
     found: dict[tuple[LayerPlan, ...], tuple[str, str]] = {}
     for point in points:
         plan, about = point.request["plan"], point.request["about"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import additivity_panel, frame, run_panels, services, sources, state, widgets
+from app import additivity_panel, frame, run_panels, services, state, widgets
 from app.glossary import help_text
 from core.compression.survey import Survey
 from core.errors import InputError
@@ -28,8 +28,7 @@ def page(survey: Survey) -> None:
 def _latest(survey: Survey) -> Run | None:
     from core.jobs.sensitivities import KIND
 
-    data = sources.path_of(state.get().data)
-    return next((run for run in services.runs(survey.model.digest, data) if run.kind == KIND), None)
+    return next(iter(services.runs_of(survey, KIND)), None)
 
 
 def _offer(survey: Survey) -> None:

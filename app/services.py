@@ -255,8 +255,7 @@ def sensitivity_known(survey: Survey) -> Run | None:
     """The newest finished run that measured the damage of this model's layers on this data."""
     from core.jobs.sensitivities import KIND
 
-    found = runs(survey.model.digest, sources.path_of(state.get().data))
-    return next((run for run in found if run.kind == KIND and run.state == "done"), None)
+    return next((run for run in runs_of(survey, KIND) if run.state == "done"), None)
 
 
 def additivity(spec: AdditivitySpec) -> Run:
@@ -292,6 +291,12 @@ def runs(digest: str = "", data: str = "") -> list[Run]:
     """Runs in the database, newest first; of a model by its digest, on a data source as jobs know it."""
     found = store().runs()
     return [run for run in found if (not digest or run.digest == digest) and (not data or run.spec.get("data") == data)]
+
+
+def runs_of(survey: Survey, *kinds: str) -> list[Run]:
+    """Runs of these kinds on the model and data that are open, newest first."""
+    found = runs(survey.model.digest, sources.path_of(state.get().data))
+    return [run for run in found if run.kind in kinds]
 
 
 def run_points(ids: Sequence[str]) -> list[Point]:

@@ -15,7 +15,6 @@ from app import (
     run_panels,
     sensitivity_panel,
     services,
-    sources,
     state,
     tradeoffs,
     widgets,
@@ -68,8 +67,7 @@ def _runs(survey: Survey) -> list[Run]:
     """Runs whose points are configurations of this model on this data, newest first."""
     from core.jobs import recoveries, sweeps
 
-    found = services.runs(survey.model.digest, sources.path_of(state.get().data))
-    return [run for run in found if run.kind in (sweeps.KIND, recoveries.KIND)]
+    return services.runs_of(survey, sweeps.KIND, recoveries.KIND)
 
 
 def _known(survey: Survey) -> _Known:

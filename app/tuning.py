@@ -55,11 +55,6 @@ def family_in(id: str, form: Form) -> Family:
     return family_of(form) if id == form.family else FAMILIES[id]
 
 
-def label_of(family: str, view: LayerView) -> str:
-    """What to call a family on this layer: a linear layer has no kernel to speak of."""
-    return FAMILIES[family].label_on(view)
-
-
 def bars(survey: Survey, plan: Plan, mode: str, locked: Sequence[str]) -> list[Json]:
     """Every layer as the component wants it."""
     forms = {entry.layer: entry.form for entry in plan.layers}

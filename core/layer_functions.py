@@ -66,13 +66,13 @@ def function_curves(
         how = relu.objective(wanted)
     except ValueError as error:
         if objective:
-            raise InputError(f"{str(error)[0].upper()}{str(error)[1:]}; choose one of them.") from None
+            raise _refusal(error, "choose one of them") from None
         how, note = relu.objective("relu"), f"{wanted} has no curve of its own here, so the ReLU stands in for it."
     W = matrix(model.get_submodule(layer), view).double()
     if progress:
         progress("one decomposition", 0, PROJECTED)
     scales = ("none",) if how.scale_free else relu.SCALES
-    curves = {scale: tuple(relu.loss_curve(W, how, scale).tolist()) for scale in scales}
+    curves = {scale: tuple(curve.tolist()) for scale, curve in relu.loss_curves(W, how, scales).items()}
     full = min(view.m, view.n)
     ranks = sorted({max(1, round(full ** (i / PROJECTED))) for i in range(PROJECTED)} - {full})
     projected = []
@@ -84,7 +84,7 @@ def function_curves(
             projected.append((rank, 1.0 - found.kept))
     else:
         note = f"{note} Row spaces were not searched, as the layer has {view.size:,} weights.".strip()
-    bracket = [relu.bracket(W, r) for r in range(full + 1)] if how.name == "relu" else []
+    low, high = relu.brackets(W) if how.name == "relu" else ((), ())
     return FunctionCurves(
         layer,
         how.name,
@@ -93,8 +93,8 @@ def function_curves(
         curves["none"],
         curves.get("optimal", ()),
         curves.get("norm", ()),
-        tuple(low for low, _ in bracket),
-        tuple(high for _, high in bracket),
+        low,
+        high,
         tuple(projected),
         note,
     )
@@ -111,6 +111,12 @@ def network_start(
     try:
         new, starts = low_rank_start(model, survey.views, fraction, method, scale, seed)
     except ValueError as error:
-        raise InputError(f"{str(error)[0].upper()}{str(error)[1:]}; choose again.") from None
+        raise _refusal(error, "choose again") from None
     before, after = (sum(p.numel() for p in net.parameters()) for net in (model, new))
     return {"layers": [asdict(start) for start in starts], "before": before, "after": after}
+
+
+def _refusal(error: ValueError, then: str) -> InputError:
+    """What the numerics refuse, as a sentence with the next step."""
+    words = str(error)
+    return InputError(f"{words[0].upper()}{words[1:]}; {then}.")

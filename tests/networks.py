@@ -78,39 +78,33 @@ class SequenceFirst(nn.Module):
         return self.head(h.transpose(0, 1).reshape(N, 8 * T))
 
 
-class Decides(nn.Module):
-    """Which way it goes depends on the values: no trace exists."""
+class Pair(nn.Module):
+    """Two layers, 6 to 8 to 4, for networks that differ in what they do between."""
 
     def __init__(self) -> None:
         super().__init__()
         self.a = nn.Linear(6, 8)
         self.b = nn.Linear(8, 4)
+
+
+class Decides(Pair):
+    """Which way it goes depends on the values: no trace exists."""
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.a(x)
         return self.b(torch.relu(h) if h.sum() > -1e9 else -h)
 
 
-class Mixes(nn.Module):
+class Mixes(Pair):
     """Takes the mean of the batch off, so samples are not apart."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = nn.Linear(6, 8)
-        self.b = nn.Linear(8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         h = torch.relu(self.a(x))
         return self.b(h - h.mean(0))
 
 
-class Writes(nn.Module):
+class Writes(Pair):
     """Writes into a part of a tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = nn.Linear(6, 8)
-        self.b = nn.Linear(8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.a(x)

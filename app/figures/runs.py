@@ -7,11 +7,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app.figures.lines import STEADY
 from app.figures.scales import PERCENT, Scale
-from app.figures.text import safe
 from app.figures.theme import LIGHT, Theme, dress
-from app.figures.tradeoff import says
+from app.figures.tradeoff import accuracy_axis, markers
 from core.compression.tradeoff import TradeoffPoint
 from core.networks.costs import QUANTITY_WORDS
 
@@ -23,31 +21,15 @@ def runs_figure(runs: Runs, quantity: str, *, look: Theme = LIGHT, height: int =
     fig = go.Figure()
     shown = {name: [p for p in points if p.accuracy and p.share(quantity)] for name, points in runs.items()}
     for i, (name, points) in enumerate(shown.items()):
-        fig.add_scatter(
-            x=[100 * (point.share(quantity) or 0.0) for point in points],
-            y=[100 * point.accuracy.value for point in points if point.accuracy],
-            error_y={
-                "array": [100 * point.accuracy.spread for point in points if point.accuracy],
-                "thickness": 1,
-                "width": 3,
-                "color": look.context,
-            },
-            mode="markers",
-            name=safe(name, 60),
-            marker={"color": look.color(i), "symbol": look.symbol(i), "size": 10},
-            hovertext=[says(point, quantity) for point in points],
-            hoverinfo="text",
-            unselected=STEADY,
-        )
+        at = [100 * (point.share(quantity) or 0.0) for point in points]
+        markers(fig, points, at, quantity, look, i, name)
     every = [point for points in shown.values() for point in points]
     x = [100 * (point.share(quantity) or 0.0) for point in every] or [0.0]
-    y = [100 * p.accuracy.value + side * 100 * p.accuracy.spread for p in every if p.accuracy for side in (-1, 1)]
-    low, high = (min(y), max(y)) if y else (0.0, 100.0)
     axes = {
         "xaxis": Scale(min(x), max(100.0, *x), pad=0.05, suffix=PERCENT).axis(
             look, f"{QUANTITY_WORDS[quantity]} kept, % of dense"
         ),
-        "yaxis": Scale(low, max(high, low + 1.0), pad=0.08, suffix=PERCENT).axis(look, "accuracy, measured"),
+        "yaxis": accuracy_axis(every, look),
     }
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": look.small}}
     return dress(fig, look, f"runs-{quantity}", height, showlegend=True, legend=legend, **axes)

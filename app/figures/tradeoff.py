@@ -23,6 +23,9 @@ UNITS = {"latency": "time of one sample, ms, median"}
 MOST_SERIES = 8
 """Kinds of points drawn in colours of their own; further ones share the last."""
 
+LONGEST_NAME = 60
+"""Letters of a series' name in the legend."""
+
 
 def tradeoff_figure(
     points: Sequence[TradeoffPoint], axis: str, dense: Cost | None, *,
@@ -37,7 +40,8 @@ def tradeoff_figure(
     measured = [point for point in points if point.accuracy is not None and point.size(axis) is not None]
     fig = go.Figure()
     for i, (name, group) in enumerate(series(measured, by).items()):
-        _markers(fig, group, axis, dense, look, min(i, MOST_SERIES - 1), (words or {}).get(name, name))
+        at = [place(point, axis, dense) for point in group]
+        markers(fig, group, at, axis, look, min(i, MOST_SERIES - 1), (words or {}).get(name, name))
     front = [measured[i] for i in pareto_front(measured, axis)]
     if len(front) > 1:
         fig.add_scatter(
@@ -59,7 +63,7 @@ def tradeoff_figure(
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": look.small}}
     if not measured:
         note(fig, "no point is measured yet", look, 0.5, "center")
-    axes = {"xaxis": x.axis(look, title), "yaxis": _percent_axis(measured, look)}
+    axes = {"xaxis": x.axis(look, title), "yaxis": accuracy_axis(measured, look, _others(measured))}
     return dress(fig, look, f"tradeoff-{axis}", height, showlegend=True, legend=legend, **axes)
 
 
@@ -84,11 +88,12 @@ def series(points: Sequence[TradeoffPoint], by: str) -> dict[str, list[TradeoffP
     return made
 
 
-def _markers(
-    fig: go.Figure, group: list[TradeoffPoint], axis: str, dense: Cost | None, look: Theme, i: int, name: str
+def markers(
+    fig: go.Figure, group: Sequence[TradeoffPoint], at: Sequence[float], axis: str, look: Theme, i: int, name: str
 ) -> None:
+    """Measured points of series i at these places, with bars of one standard error."""
     fig.add_scatter(
-        x=[place(point, axis, dense) for point in group],
+        x=list(at),
         y=[100 * _accuracy(point) for point in group],
         error_y={
             "array": [100 * point.accuracy.spread for point in group if point.accuracy],
@@ -97,7 +102,7 @@ def _markers(
             "color": look.context,
         },
         mode="markers",
-        name=safe(name),
+        name=safe(name, LONGEST_NAME),
         marker={"color": look.color(i), "symbol": look.symbol(i), "size": 10},
         customdata=[point.key for point in group],
         hovertext=[says(point, axis) for point in group],
@@ -147,10 +152,15 @@ def _ring(
         )
 
 
-def _percent_axis(measured: Sequence[TradeoffPoint], look: Theme) -> dict[str, Any]:
+def _others(measured: Sequence[TradeoffPoint]) -> list[float]:
+    """Accuracies beside the points' own that are drawn too, in per cent."""
+    return [100 * other.value for p in measured for other in (p.dense, p.before) if other]
+
+
+def accuracy_axis(measured: Sequence[TradeoffPoint], look: Theme, more: Sequence[float] = ()) -> dict[str, Any]:
+    """The axis of measured accuracies with their bars, and of `more` values in per cent."""
     ends = [100 * (p.accuracy.value + side * p.accuracy.spread) for p in measured if p.accuracy for side in (-1, 1)]
-    values = ends + [100 * p.dense.value for p in measured if p.dense]
-    values += [100 * p.before.value for p in measured if p.before]
+    values = [*ends, *more]
     low, high = (min(values), max(values)) if values else (0.0, 100.0)
     return Scale(low, max(high, low + 1.0), pad=0.08, suffix=PERCENT).axis(look, "accuracy, measured")
 

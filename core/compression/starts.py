@@ -7,6 +7,7 @@ also skipped in the public code of Khodak et al. 2021; the rest is derived.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -106,8 +107,6 @@ def low_rank_start(
     """A copy of the network with its layers in factors, and what became of each. method, scale  of `lowrank_init`;
     convolutions take the k × k, then 1 × 1 form. Biases and everything else stay. ValueError as `ranks_at` and
     `lowrank_init`."""
-    import copy
-
     ranks = ranks_at(layers, fraction)
     dense, around = skips(layers, ranks), contexts(model, layers)
     new, made = copy.deepcopy(model), []
@@ -121,7 +120,7 @@ def low_rank_start(
         used = _method(method, context)
         factors = lowrank_init(W, ranks[view.name], used, context.objective, scale, seed + i, gamma=gamma)
         exchange(new, view.name, LowRank(ranks[view.name]).build(layer, view, factors))
-        plain = lowrank_init(W, ranks[view.name], "spectral")
+        plain = factors if used == "spectral" else lowrank_init(W, ranks[view.name], "spectral")
         lost, spectral = (function_loss(W, A @ B, context.objective, gamma) for A, B in (factors, plain))
         made.append(LayerStart(view.name, ranks[view.name], context.objective, context.words, used, lost, spectral))
     return new, tuple(made)

@@ -106,17 +106,6 @@ def best_norms(name: str, s: Tensor, rho: Tensor) -> Tensor:
     return (low + high) / 2.0
 
 
-def row_rescale(W: Tensor, Y: Tensor, name: str) -> Tensor:
-    """Y (m, d) with every row at the norm that loses least against W's under the activation; zero rows stay. Raises as
-    `row_losses`."""
-    D, E = as_float64(W), as_float64(Y)
-    a, b = D.norm(dim=1), E.norm(dim=1)
-    alive = (a > 0) & (b > 0)
-    rho = ((D * E).sum(1) / (a * b).clamp_min(1e-300)).clamp(-1.0, 1.0)
-    new = torch.where(alive, best_norms(name, a, rho), b)
-    return (E * torch.where(alive, new / b.clamp_min(1e-300), torch.ones_like(b))[:, None]).to(Y.dtype)
-
-
 def _hermite(z: Tensor) -> Tensor:
     """(TERMS + 1, len(z)) orthonormal probabilists' Hermite polynomials."""
     rows = [torch.ones_like(z), z]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from core.numerics import hermite, nkp, relu
-from core.numerics.relu import SCALES, Objectives, objective, scale_of
+from core.numerics.relu import SCALES, Objectives, objective
 from core.numerics.svd import as_float64, as_tensor, checked_rank, factor_dtype, svd
 
 METHODS = ("spectral", "rescaled", "nkp", "nkp-subset", "sampled", "whitened", "orthogonal", "kaiming")
@@ -111,16 +111,17 @@ def row_rescale(W: Tensor, Y: Tensor, by: Objectives = "relu") -> Tensor:
     """Y (m, d) with every row at the norm that is best for the objective, given its angle to W's: of any approximation,
     pruned, quantised or factored. Rows of W or Y that are zero stay as they are. Never worse by `relu.layer_loss`.
 
-    ValueError for "bn", where norms do not matter, other shapes, or values that are not finite."""
-    how, D, E = objective(by), as_float64(W), as_float64(Y)
-    if how.scale_free:
+    by  also an activation of `hermite`. ValueError for "bn", where norms do not matter, other shapes, or values that
+    are not finite."""
+    D, E = as_float64(W), as_float64(Y)
+    if _scale_free(by):
         raise ValueError("behind BatchNorm the norm of a row does not matter, so there is nothing to rescale")
     if D.shape != E.shape:
         raise ValueError(f"W and Y have one shape, got {tuple(D.shape)} and {tuple(E.shape)}")
     a, b = D.norm(dim=1), E.norm(dim=1)
     alive = (a > 0) & (b > 0)
-    rho = (D * E).sum(1) / (a * b).clamp_min(1e-300)
-    scale = torch.where(alive, a * how.kernel(rho).clamp_min(0.0) / b.clamp_min(1e-300), torch.ones_like(a))
+    rho = ((D * E).sum(1) / (a * b).clamp_min(1e-300)).clamp(-1.0, 1.0)
+    scale = torch.where(alive, _norms(by, a, rho).clamp_min(0.0) / b.clamp_min(1e-300), torch.ones_like(a))
     return (E * scale[:, None]).to(as_tensor(Y).dtype)
 
 
@@ -144,25 +145,29 @@ def _expanded(by: Objectives) -> bool:
     return isinstance(by, str) and (by in hermite.SMOOTH or by.startswith(("relu+", "relu-")))
 
 
+def _scale_free(by: Objectives) -> bool:
+    return not _expanded(by) and objective(by).scale_free
+
+
+def _norms(by: Objectives, a: Tensor, rho: Tensor) -> Tensor:
+    """(m,) the best norms of rows at cosines rho to rows of norms a."""
+    return hermite.best_norms(str(by), a, rho) if _expanded(by) else a * objective(by).kernel(rho)
+
+
 def _projected(D: Tensor, Q: Tensor, by: Objectives, scale: str, plain: bool) -> Factors:
     """Rows projected on the span of Q, at their norms. A row at a right angle to it takes its first direction."""
     P, a = D @ Q, D.norm(dim=1)
     p = P.norm(dim=1)
-    free = not _expanded(by) and objective(by).scale_free
+    free = _scale_free(by)
     if plain or (scale == "none" and not free):
         return balanced(P, Q)
     lost = (p <= 1e-14 * a) & (a > 0)
     rho = (p / a.clamp_min(1e-300)).clamp(0.0, 1.0)
-    if free or scale == "norm":
-        s = torch.ones_like(rho)
-    elif _expanded(by):
-        s = hermite.best_norms(str(by), a, rho) / a.clamp_min(1e-300)
-    else:
-        s = scale_of(rho, by, scale)
+    norms = a if free or scale == "norm" else _norms(by, a, rho)
     first = torch.zeros_like(P)
     first[:, 0] = 1.0
     unit = torch.where(lost[:, None], first, P / p.clamp_min(1e-300)[:, None])
-    return balanced((a * s)[:, None] * unit, Q)
+    return balanced(norms[:, None] * unit, Q)
 
 
 def _whitened(D: Tensor, r: int, C: Tensor, by: Objectives, scale: str) -> Factors:
@@ -179,13 +184,11 @@ def _whitened(D: Tensor, r: int, C: Tensor, by: Objectives, scale: str) -> Facto
 
 def _sampled(D: Tensor, r: int, by: Objectives, scale: str, seed: int, gamma: Tensor | None) -> Factors:
     """Adam on fresh Gaussian inputs from the rescaled start, its result kept only if the expected loss is lower."""
-    from core.numerics.relu import layer_loss
-
     how = objective(by)
     if how.name not in ("relu", "linear"):
         raise ValueError(f'"sampled" is for the objectives relu and linear, got {how.name!r}')
     A, B = (part.clone() for part in _projected(D, row_space(D, r, "rescaled", by), by, scale, False))
-    start = layer_loss(D, A @ B, by)
+    start = relu.layer_loss(D, A @ B, by)
     norm = math.sqrt(float(D.square().sum()) or 1.0)
     parts = [(part / math.sqrt(norm)).requires_grad_() for part in (A, B)]
     target, random = D / norm, torch.Generator().manual_seed(seed)
@@ -203,7 +206,7 @@ def _sampled(D: Tensor, r: int, by: Objectives, scale: str, seed: int, gamma: Te
             made.step()
             falling.step()
     new = [part.detach() * math.sqrt(norm) for part in parts]
-    if layer_loss(D, new[0] @ new[1], by) >= start:
+    if relu.layer_loss(D, new[0] @ new[1], by) >= start:
         return A, B
     Q, T = torch.linalg.qr(new[1].mT)
     return balanced(new[0] @ T.mT, Q)

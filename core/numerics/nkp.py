@@ -61,7 +61,7 @@ def project(
     W (m, d), rank in 1..min(m, d). Zero rows have no say. Never worse than the SVD's row space (of unit rows for "bn").
     ValueError for another rank, or a matrix without finite values."""
     V, weights = _rows(W, by, gamma)
-    rank = checked_rank(as_float64(W), rank, 1)
+    rank = checked_rank(W, rank, 1)
     how, d = objective(by), V.shape[1]
     if not len(V):
         return Subspace(torch.eye(d, rank, dtype=V.dtype, device=V.device), 1.0, (1.0,), "svd")
@@ -95,7 +95,7 @@ def chosen_vectors(W: Tensor, rank: int, by: Objectives = "relu", gamma: Tensor 
 
     Raises as `project`."""
     V, weights = _rows(W, by, gamma)
-    rank = checked_rank(as_float64(W), rank, 1)
+    rank = checked_rank(W, rank, 1)
     if not len(V):
         return tuple(range(rank))
     how = objective(by)

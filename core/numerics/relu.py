@@ -20,7 +20,7 @@ place of its parameters, is that of Vodrahalli et al., arXiv 2202.00834; the for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -172,34 +172,50 @@ def scale_of(rho: Tensor, by: Objectives, scale: str) -> Tensor:
 def loss_curve(W: Tensor, by: Objectives = "relu", scale: str = "optimal", gamma: Tensor | None = None) -> Tensor:
     """(k + 1,) float64: layer loss at every rank r = 0 ... k = min(m, d) of the truncated SVD with rows scaled so, from
     one SVD of W, or of W with unit rows for "bn". Rank 0 counts as nothing kept. Raises as `row_losses`."""
+    return loss_curves(W, by, (scale,), gamma)[scale]
+
+
+def loss_curves(
+    W: Tensor, by: Objectives = "relu", scales: Sequence[str] = SCALES, gamma: Tensor | None = None
+) -> dict[str, Tensor]:
+    """`loss_curve` at each of several scales, from one SVD for all of them."""
     how, W = objective(by), as_float64(W)
     weights = row_weights(W, how, gamma)
     alive = weights > 0
     V = W[alive] / W[alive].norm(dim=1, keepdim=True) if how.scale_free else W[alive]
     if not len(V):
-        return torch.zeros(min(W.shape) + 1, dtype=torch.float64, device=W.device)
+        return {scale: torch.zeros(min(W.shape) + 1, dtype=torch.float64, device=W.device) for scale in scales}
     U, S, _ = svd(V)
     parts = (U * S).square()
     kept = torch.cat([parts.new_zeros(len(V), 1), parts.cumsum(1)], 1)
     lost = torch.cat([parts.flip(1).cumsum(1).flip(1), parts.new_zeros(len(V), 1)], 1)
     theta = torch.atan2(lost.sqrt(), kept.sqrt())
-    if how.scale_free:
-        rows = how.miss(theta)
-    else:
-        rho = torch.cos(theta)
-        s = scale_of(rho, how, scale)
-        rows = (1.0 - s) ** 2 + 2.0 * s * how.miss(theta)
-        if scale != "none":
-            rows[:, 0] = 1.0  # no rank, no row to scale
-    made = (weights[alive, None] * rows).sum(0) / weights.sum()
-    full = made.new_zeros(min(W.shape) + 1)
-    full[: len(made)] = made[: len(full)]
-    return full
+    rho, miss = torch.cos(theta), how.miss(theta)
+    curves = {}
+    for scale in scales:
+        rows = miss
+        if not how.scale_free:
+            s = scale_of(rho, how, scale)
+            rows = (1.0 - s) ** 2 + 2.0 * s * miss
+            if scale != "none":
+                rows[:, 0] = 1.0  # no rank, no row to scale
+        made = (weights[alive, None] * rows).sum(0) / weights.sum()
+        full = made.new_zeros(min(W.shape) + 1)
+        full[: len(made)] = made[: len(full)]
+        curves[scale] = full
+    return curves
 
 
 def bracket(W: Tensor, rank: int) -> tuple[float, float]:
     """(lower, upper) bound of the smallest ReLU loss that any matrix of this rank has: BOUND (1 - f) and 1 - f, with f
     the share of squared singular values that the largest `rank` hold. Derived (Ky Fan)."""
+    low, high = brackets(W)
+    at = min(rank, len(low) - 1)
+    return low[at], high[at]
+
+
+def brackets(W: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`bracket` at every rank 0 ... min(m, d), lower bounds and upper ones, from one spectrum."""
     found = spectrum(W)
-    lost = found.error(min(rank, found.k)) ** 2
-    return BOUND * lost, lost
+    lost = tuple(found.error(rank) ** 2 for rank in range(found.k + 1))
+    return tuple(BOUND * value for value in lost), lost

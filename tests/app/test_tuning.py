@@ -19,7 +19,7 @@ from app import tuning
 from core.compression.plans import LayerPlan, Plan, Repair
 from core.compression.survey import Curve, LayerSurvey
 from core.networks.costs import Cost
-from core.networks.forms import Dense, Filters, LowRank, SemiSparse, Sparse, SpatialLowRank
+from core.networks.forms import FAMILIES, Dense, Filters, LowRank, SemiSparse, Sparse, SpatialLowRank
 from core.networks.views import LayerView
 from tests.surveys import REF, linear_layer, survey
 
@@ -127,8 +127,8 @@ def test_a_layer_offers_the_families_of_the_mode_and_the_one_it_has() -> None:
 
 def test_a_linear_layer_has_no_kernel_to_speak_of() -> None:
     conv = LayerView("conv", "conv2d", 4, 36, 4, (3, 3), (1, 1), (1, 1), (1, 1), (2, 2), (2, 2))
-    assert "×" not in tuning.label_of("lowrank", ONE.view)
-    assert "×" in tuning.label_of("lowrank", conv) and "×" in tuning.label_of("spatial", conv)
+    assert "×" not in FAMILIES["lowrank"].label_on(ONE.view)
+    assert "×" in FAMILIES["lowrank"].label_on(conv) and "×" in FAMILIES["spatial"].label_on(conv)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from core.networks.forms import Filters, LowRank, Sparse
 from core.networks.views import views
 from core.networks.zoo import build
 from tests import networks
+from tests.networks import Pair
 
 REF = ModelRef("file", "a test", "0" * 64)
 OUTPUTS, PADDED = "its rows are the network's outputs", "a padded shortcut or a concatenation ties it"
@@ -194,13 +195,8 @@ def test_another_form_may_read_the_removed_rows() -> None:
     assert [view.name for view, _ in parts] == ["conv2.first", "conv2.second"]
 
 
-class Flips(nn.Module):
+class Flips(Pair):
     """Turns the order of its channels around, which the dependency graph takes for an element-wise operation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a = nn.Linear(6, 8)
-        self.b = nn.Linear(8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.b(torch.relu(self.a(x)).flip(1))

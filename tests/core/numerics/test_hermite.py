@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from core.numerics import hermite
-from core.numerics.hermite import activation, best_norms, kernel, layer_loss, row_losses, row_rescale
+from core.numerics.hermite import activation, best_norms, kernel, layer_loss, row_losses
+from core.numerics.inits import row_rescale
 from core.numerics.relu import row_losses as relu_losses
 from tests.core.numerics.test_relu import normal, truncated
 
